@@ -1,0 +1,60 @@
+//! The hard maxima of the API, each named once: schemas, admission and the code that commits read them here.
+
+/// Steps of one workflow.
+pub const STEPS: usize = 64;
+/// Params of one workflow.
+pub const PARAMS: usize = 64;
+/// Data declarations of one workflow.
+pub const DATA: usize = 32;
+/// Entries of `after`.
+pub const AFTER: usize = 16;
+/// Results of one step.
+pub const RESULTS: usize = 32;
+/// Outputs of one workflow.
+pub const OUTPUTS: usize = 64;
+/// Items of `over.items`.
+pub const ITEMS: usize = 10_000;
+/// Environment variables of one step.
+pub const ENV: usize = 64;
+/// Words of `command` and of `args`, each.
+pub const WORDS: usize = 128;
+/// Bytes of one word of `command` or `args`, or of one environment value.
+pub const WORD_BYTES: usize = 8_192;
+/// Bytes of a script.
+pub const SCRIPT_BYTES: usize = 24_576;
+/// Bytes of a CEL expression.
+pub const EXPRESSION_BYTES: usize = 2_048;
+/// Partitions of one step: fewer than this.
+pub const PARTITIONS: u64 = 1 << 40;
+/// Partitions in flight in one worker.
+pub const CONCURRENCY: i32 = 256;
+/// Keys that a keyed result may hold at most (`maxKeys`).
+pub const KEYS: i32 = 50_000;
+/// Bytes of a frozen program ("card") of a step.
+pub const CARD_BYTES: usize = 32 * 1024;
+/// Bytes of one result's partial state, before base64.
+pub const PARTIAL_BYTES: usize = 32 * 1024;
+/// Bytes of one shard's entry in a Worker's status.
+pub const SHARD_BYTES: usize = 96 * 1024;
+/// Bytes of a workflow's status.
+pub const STATUS_BYTES: usize = 256 * 1024;
+/// Shards in one worker's spec: the running one, those ahead, and sealed ones that wait for their fold.
+pub const SHARDS_PER_WORKER: usize = 16;
+/// Cards in one worker's spec.
+pub const CARDS_PER_WORKER: usize = 8;
+/// Settled shards that a worker's spec still names.
+pub const SETTLED: usize = 64;
+/// Partitions that wait for their next attempt, per step.
+pub const DEFERRED: usize = 1_000;
+/// Ranges under suspicion of killing their workers, per step.
+pub const SUSPECTS: usize = 64;
+/// Causes of failure that a status names, the commonest first.
+pub const FAILURE_CAUSES: usize = 10;
+/// Bytes of one failure message in a status.
+pub const MESSAGE_BYTES: usize = 512;
+/// Chunks of one plan.
+pub const PLAN_CHUNKS: i32 = 8;
+/// Bytes of one plan chunk before base64; eight of them hold about a million paths.
+pub const PLAN_CHUNK_BYTES: usize = 900 * 1024;
+/// Deaths of its worker or shim after which a partition is set aside as poison.
+pub const POISON_DEATHS: i32 = 3;

@@ -1,0 +1,296 @@
+//! `Workflow.status`: the ledger, the folded results, and what people read.
+//!
+//! The ledger of a step and its results change together, in one replacement of the status that carries the version it
+//! was computed from. Everything a new operator needs to go on is here and in the `Worker` objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{CardDigest, Intervals, PartitionRange, PlanDigest, Round, schema};
+
+/// What a run has done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkflowStatus {
+    /// The layout of this status; an operator does not touch one that is newer than its own.
+    #[serde(default)]
+    pub format: i32,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people; machines read `conditions`.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Ready-made texts for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// `Accepted`, `Progressing`, `Complete`, `Failed`, `Finished`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The values of `spec.outputs`, once the run has succeeded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::any_json_map")]
+    pub outputs: BTreeMap<String, Value>,
+    /// When the operator accepted the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// A record for each step of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub steps: Vec<StepStatus>,
+}
+
+/// Where a run or a step is. `Planning`, `Running`, `Paused` and the last four are of both; the rest as told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// The partitions are being listed.
+    Planning,
+    /// Partitions run.
+    Running,
+    /// Nothing runs until something outside happens: a retry's time, a worker.
+    Waiting,
+    /// Stopped by a failure, to be resumed.
+    Paused,
+    /// Stopped by `spec.suspend`.
+    Suspended,
+    /// Done.
+    Succeeded,
+    /// More failed than may.
+    Failed,
+    /// Ended by `spec.cancel`.
+    Cancelled,
+    /// A step only: never begun, because of another's end.
+    Skipped,
+    /// A step only: ended before all partitions ran, on purpose.
+    Stopped,
+}
+
+impl Phase {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped | Self::Stopped
+        )
+    }
+}
+
+/// Ready-made texts for `kubectl get`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Ended steps of all: `1/4`.
+    #[serde(default)]
+    pub steps: String,
+    /// Settled partitions of all that are known: `61234/100000`.
+    #[serde(default)]
+    pub partitions: String,
+    /// Failed partitions.
+    #[serde(default)]
+    pub failed: String,
+    /// Live workers.
+    #[serde(default)]
+    pub workers: String,
+    /// What goes on, or why nothing does.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// The record of a step.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The step.
+    #[schemars(length(max = 30))]
+    pub name: String,
+    /// Where it is.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The generation of its work.
+    #[serde(default)]
+    pub round: Round,
+    /// What the partitions are; absent until planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRef>,
+    /// The frozen program of this round; absent until started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardDigest>,
+    /// Counts, all derived from the fields below.
+    #[serde(default)]
+    pub partitions: PartitionCounts,
+    /// The settled partitions: succeeded and failed.
+    #[serde(default, skip_serializing_if = "Intervals::is_empty")]
+    pub ledger: Intervals,
+    /// Those of the ledger that failed for good.
+    #[serde(default, skip_serializing_if = "Intervals::is_empty")]
+    pub failed: Intervals,
+    /// Partitions that wait for their next attempt; not in the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub deferred: Vec<Deferred>,
+    /// Ranges whose worker died while it ran them; not in the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub suspects: Vec<Suspect>,
+    /// The commonest causes of failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<FailureCause>,
+    /// Attempts that were followed by another.
+    #[serde(default)]
+    pub retried: u64,
+    /// The folded results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub results: Vec<StepResult>,
+    /// Nothing is folded any more.
+    #[serde(default)]
+    pub closed: bool,
+    /// Why it is where it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// When it left Pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+}
+
+/// The pinned plan of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanRef {
+    /// How many partitions.
+    pub partitions: u64,
+    /// Names the plan's bytes; empty for a range or a single partition.
+    #[serde(default)]
+    pub digest: PlanDigest,
+    /// In how many `Plan` objects the bytes are.
+    #[serde(default)]
+    pub chunks: i32,
+    /// Files in the plan.
+    #[serde(default)]
+    pub files: u64,
+    /// Bytes in those files.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+/// How many partitions are where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionCounts {
+    /// All; 0 until planned.
+    #[serde(default)]
+    pub total: u64,
+    /// Settled and counted.
+    #[serde(default)]
+    pub succeeded: u64,
+    /// Failed for good.
+    #[serde(default)]
+    pub failed: u64,
+}
+
+/// A partition that failed and waits for its next attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deferred {
+    /// Which.
+    pub partition: u64,
+    /// Attempts made.
+    #[serde(default)]
+    pub attempts: i32,
+    /// Deaths of the worker or shim that ran it.
+    #[serde(default)]
+    pub deaths: i32,
+    /// Why the last attempt failed, as in `FailureCause.reason`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// The last attempt's last words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// Not before this time, in milliseconds since the epoch.
+    pub not_before: i64,
+}
+
+/// A range whose worker died while it ran it. It is run one partition at a time, with a commit after each, so that
+/// the next death names its culprit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspect {
+    /// The first partition.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Deaths seen.
+    #[serde(default)]
+    pub deaths: i32,
+}
+
+impl Suspect {
+    /// Its partitions.
+    #[must_use]
+    pub fn range(&self) -> PartitionRange {
+        PartitionRange::new(self.start, self.end)
+    }
+}
+
+/// A cause of failures, with how many partitions it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureCause {
+    /// In CamelCase: `Exit1`, `Signal9`, `Timeout`, `OutOfMemory`, `NotRunnable`, `BadResult`, `ResultTooLarge`, `InputChanged`,
+    /// `WorkerDied`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Partitions that failed for good by it.
+    pub count: u64,
+    /// The first of them.
+    pub sample: u64,
+    /// Attempts made of that one.
+    #[serde(default)]
+    pub attempts: i32,
+    /// That one's last words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// A folded result.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepResult {
+    /// The result.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// What people and expressions read. Whole numbers beyond 2^53 are strings. Absent: nothing was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_json")]
+    pub value: Option<Value>,
+    /// Partitions that gave it.
+    #[serde(default)]
+    pub count: u64,
+    /// The accumulator, opaque: base64.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 262_144))]
+    pub state: String,
+}

@@ -1,0 +1,394 @@
+//! `Worker`: a worker's desk. The spec is what is assigned, the status is what was done.
+//!
+//! The operator writes the spec, the worker of the named pod and start writes the status. A shard's entry in the status
+//! is its commit: it may move forward until it is sealed, then it is immutable until the operator has taken its id out
+//! of the spec. The rules below hold whatever the two sides do.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
+    status::{Deferred, FailureCause, PlanRef},
+    workflow::Reduce,
+};
+
+/// What is assigned to a worker.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "braid.dev",
+    version = "v1alpha1",
+    kind = "Worker",
+    namespaced,
+    status = "WorkerStatus",
+    category = "braid",
+    derive = "PartialEq",
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".spec.shards[0].run.step"),
+    printcolumn(name = "Start", type_ = "integer", json_path = ".spec.shards[0].start"),
+    printcolumn(name = "End", type_ = "integer", json_path = ".spec.shards[0].end"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = ("!has(self.status) || !has(self.status.shards) || self.status.shards.all(s, (has(oldSelf.status) && has(oldSelf.status.shards) && oldSelf.status.shards.exists(o, o.id == s.id)) || (has(self.spec.shards) && self.spec.shards.exists(a, a.id == s.id)))", "a commit may be added only for a shard that is assigned"),
+    validation = ("!has(oldSelf.status) || !has(oldSelf.status.shards) || oldSelf.status.shards.all(o, (has(self.status) && has(self.status.shards) && self.status.shards.exists(s, s.id == o.id)) || !has(self.spec.shards) || !self.spec.shards.exists(a, a.id == o.id))", "the commit of a shard that is assigned may not be removed"),
+    validation = ("!has(oldSelf.status) || !has(oldSelf.status.shards) || !has(self.status) || !has(self.status.shards) || oldSelf.status.shards.all(o, self.status.shards.all(s, s.id != o.id || s == o || (has(self.spec.shards) && self.spec.shards.exists(a, a.id == o.id))))", "the commit of a shard that is no longer assigned may not be changed"),
+    validation = ("!has(oldSelf.status) || !has(oldSelf.status.shards) || !has(self.status) || !has(self.status.shards) || oldSelf.status.shards.all(o, self.status.shards.all(s, s.id != o.id || s == o || !has(oldSelf.spec.shards) || !oldSelf.spec.shards.exists(a, a.id == o.id && a.seal)))", "the commit of a shard that the operator sealed may not be changed"),
+    validation = ("!has(self.status) || !has(self.status.shards) || !has(self.spec.shards) || self.status.shards.all(s, self.spec.shards.all(a, a.id != s.id || (s.cursor >= a.start && s.cursor <= a.end)))", "a cursor must lie within its shard")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerSpec {
+    /// The uid of the pod whose desk this is.
+    #[serde(rename = "podUID")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = ("self == oldSelf", "a Worker belongs to one pod for ever"))]
+    pub pod_uid: String,
+    /// The pool that it belongs to.
+    #[schemars(length(max = 63))]
+    pub pool: String,
+    /// The number of the next shard; never falls, so that no number is used twice.
+    #[serde(default)]
+    #[x_kube(validation = ("self >= oldSelf", "nextShardId never falls"))]
+    pub next_shard_id: ShardId,
+    /// The programs that the shards below run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
+    pub cards: Vec<Card>,
+    /// What is assigned, in the order in which it is run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub shards: Vec<ShardSpec>,
+    /// What became of the latest shards that left `shards`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub settled: Vec<Settled>,
+    /// No more work comes: the worker may end when `shards` is empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
+}
+
+/// A contiguous run of partitions with a time budget: the unit of assignment and of commit.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.start == oldSelf.start && self.end == oldSelf.end && self.run == oldSelf.run && self.mode == oldSelf.mode && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts)", "a shard is immutable but for its budget and its seal"),
+    validation = ("self.seal || !oldSelf.seal", "a seal is for ever"),
+    validation = ("self.budgetMillis <= oldSelf.budgetMillis", "a budget may only shrink"),
+    validation = ("self.start < self.end", "a shard has at least one partition")
+)]
+pub struct ShardSpec {
+    /// Its number.
+    pub id: ShardId,
+    /// The start of the worker that it was given to; another start must not run it.
+    #[serde(rename = "for")]
+    #[x_kube(validation = ("self == oldSelf", "a shard is immutable but for its budget and its seal"))]
+    pub start_id: StartId,
+    /// What it is part of.
+    pub run: RunRef,
+    /// The first partition.
+    pub start: u64,
+    /// One past the last partition.
+    pub end: u64,
+    /// The worker seals at the first partition border after so many milliseconds. 0: as soon as it can.
+    pub budget_millis: u64,
+    /// How it is run.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Sealed by the operator: what the status holds is all that counts.
+    #[serde(default)]
+    pub seal: bool,
+    /// A shard of the same worker whose running partition goes on as this shard's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopts: Option<ShardId>,
+}
+
+impl ShardSpec {
+    /// Its partitions.
+    #[must_use]
+    pub fn range(&self) -> PartitionRange {
+        PartitionRange::new(self.start, self.end)
+    }
+}
+
+/// What a shard is part of.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRef {
+    /// The workflow's name, to find it by.
+    #[schemars(length(max = 63))]
+    pub workflow: String,
+    /// The workflow's uid, which is what counts.
+    #[schemars(length(max = 63))]
+    pub uid: String,
+    /// The step.
+    #[schemars(length(max = 30))]
+    pub step: String,
+    /// The step's round.
+    pub round: Round,
+    /// The plan whose partitions are meant.
+    #[serde(default)]
+    pub plan: PlanDigest,
+    /// The program.
+    pub card: CardDigest,
+}
+
+/// How a shard is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Partitions in order, one commit at the end.
+    #[default]
+    Normal,
+    /// One partition at a time, a commit after each: its worker died before, and the next death must name its culprit.
+    Suspect,
+    /// One partition that another worker runs too; the first to be folded counts.
+    Twin,
+    /// Not partitions: list the data and write the plan.
+    Plan,
+}
+
+/// What became of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// Which.
+    pub id: ShardId,
+    /// What.
+    pub outcome: Outcome,
+}
+
+/// What became of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    /// Counted, up to its cursor.
+    Folded,
+    /// Not counted: held by another, empty, of an old round or of a closed step.
+    Discarded,
+}
+
+/// The frozen program of a step and round: all that a worker needs to know besides its own object and its plan.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Card {
+    /// Names the bytes of this card (without this field).
+    pub digest: CardDigest,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), inner(length(max = 8192)))]
+    pub command: Vec<String>,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), inner(length(max = 8192)))]
+    pub args: Vec<String>,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24576))]
+    pub script: Option<String>,
+    /// Evaluated: the step's own and `BRAID_PARAM_*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 160))]
+    pub env: Vec<CardEnv>,
+    /// Partitions in flight.
+    pub concurrency: i32,
+    /// What a partition is.
+    pub source: Source,
+    /// What is made of results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub results: Vec<CardResult>,
+    /// Attempts of a partition, at least 1.
+    pub attempts: i32,
+    /// The wait before the second attempt, in milliseconds.
+    #[serde(default)]
+    pub backoff_initial_millis: u64,
+    /// The longest wait, in milliseconds.
+    #[serde(default)]
+    pub backoff_max_millis: u64,
+    /// The longest that an attempt may take, in milliseconds; 0: no limit.
+    #[serde(default)]
+    pub partition_timeout_millis: u64,
+}
+
+/// An evaluated environment variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CardEnv {
+    /// Its name.
+    #[schemars(length(max = 160))]
+    pub name: String,
+    /// Its value.
+    #[schemars(length(max = 16384))]
+    pub value: String,
+}
+
+/// What a partition of a card is. Exactly one field is set; none: one partition without input.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Partition `i` is the number `start + i * step`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<RangeSource>,
+    /// Partition `i` is item `i` of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsSource>,
+    /// Partition `i` is a piece of the plan's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSource>,
+}
+
+/// Numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RangeSource {
+    /// The first.
+    pub start: i64,
+    /// The distance.
+    pub step: i64,
+}
+
+/// Items, from the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ItemsSource {
+    /// In how many `Plan` objects they are.
+    pub chunks: i32,
+}
+
+/// Files, from the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesSource {
+    /// The path with its glob, evaluated.
+    #[schemars(length(max = 4096))]
+    pub url: String,
+    /// Whole files to a partition; 0: cut by bytes.
+    #[serde(default)]
+    pub files: i32,
+    /// Bytes to a partition; 0: whole files.
+    #[serde(default)]
+    pub bytes: u64,
+    /// In how many `Plan` objects the list is; 0 in a shard that makes the plan.
+    #[serde(default)]
+    pub chunks: i32,
+}
+
+/// A result, as the worker folds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CardResult {
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The key under which a partition gives it.
+    #[schemars(length(max = 128))]
+    pub from: String,
+    /// How it is folded.
+    pub reduce: Reduce,
+    /// Whether partitions give maps.
+    #[serde(default)]
+    pub keyed: bool,
+    /// How many different keys there may be.
+    #[serde(default)]
+    pub max_keys: i32,
+}
+
+/// What a worker has done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// Who writes: absent until the worker has seen its own pod's uid in the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_id: Option<StartId>,
+    /// The versions of the protocol that the worker speaks.
+    #[serde(default)]
+    pub protocol: ProtocolRange,
+    /// The commits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub shards: Vec<ShardStatus>,
+}
+
+/// Versions of a protocol, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProtocolRange {
+    /// The oldest.
+    pub min: i32,
+    /// The newest.
+    pub max: i32,
+}
+
+/// A commit: everything in `[start, cursor)` of the shard is settled.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!oldSelf.sealed || self == oldSelf", "a sealed commit is immutable"),
+    validation = ("self.cursor >= oldSelf.cursor", "a cursor never falls"),
+    validation = ("self.startId == oldSelf.startId", "a commit belongs to the start that made it first")
+)]
+pub struct ShardStatus {
+    /// The shard.
+    pub id: ShardId,
+    /// The start that made the first commit.
+    pub start_id: StartId,
+    /// The first partition that is not settled.
+    pub cursor: Cursor,
+    /// Nothing more comes.
+    #[serde(default)]
+    pub sealed: bool,
+    /// The folds of `[start, cursor)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub partials: Vec<Partial>,
+    /// Partitions of `[start, cursor)` that failed for good.
+    #[serde(default, skip_serializing_if = "Intervals::is_empty")]
+    pub failed: Intervals,
+    /// The commonest causes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<FailureCause>,
+    /// Partitions of `[start, cursor)` that are not settled but wait for their next attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub deferred: Vec<Deferred>,
+    /// Attempts that were followed by another.
+    #[serde(default)]
+    pub retried: u64,
+    /// The plan that a shard of mode `Plan` made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRef>,
+    /// Why the step cannot go on, whatever is tried: the plan cannot be made, a result is too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fatal: Option<Fatal>,
+}
+
+/// Why a step cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Fatal {
+    /// In CamelCase: `NoFiles`, `PlanTooLarge`, `ResultTooLarge`, `UnreadableInput`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// What, where, and what to do.
+    #[schemars(length(max = 512))]
+    pub message: String,
+}
+
+/// The fold of a shard's results, opaque: base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Partial {
+    /// The result.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The accumulator.
+    #[schemars(length(max = 45_056))]
+    pub state: String,
+}
+
+/// An item's JSON, as a worker reads it from a plan.
+pub type Item = Value;
+
+/// The plan digest of sources that need none.
+#[must_use]
+pub fn no_plan() -> PlanDigest {
+    PlanDigest::default()
+}

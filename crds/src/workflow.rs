@@ -1,0 +1,383 @@
+//! `Workflow`: what people write. One object is one run.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ByteSize, CountOrPercent, Duration, WorkflowStatus, limits, schema};
+
+/// A run over partitioned work: steps, the data they read, and what is made of their results.
+/// Its spec is immutable but for `suspend`, `cancel` and `steps[].maxFailedPartitions`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "braid.dev",
+    version = "v1alpha1",
+    kind = "Workflow",
+    namespaced,
+    status = "WorkflowStatus",
+    shortname = "bwf",
+    category = "braid",
+    derive = "PartialEq",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Steps", type_ = "string", json_path = ".status.summary.steps"),
+    printcolumn(name = "Partitions", type_ = "string", json_path = ".status.summary.partitions"),
+    printcolumn(name = "Failed", type_ = "string", json_path = ".status.summary.failed"),
+    printcolumn(name = "Workers", type_ = "string", json_path = ".status.summary.workers"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.summary.message"),
+    printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt"),
+    validation = ("size(self.metadata.name) <= 52", "name must have at most 52 characters: names of what belongs to the run are derived from it")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel and maxFailedPartitions: create another Workflow"),
+    validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
+)]
+pub struct WorkflowSpec {
+    /// Values that a submission may set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "params are immutable: create another Workflow"))]
+    pub params: Vec<Param>,
+    /// Data that steps read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "data are immutable: create another Workflow"))]
+    pub data: Vec<Data>,
+    /// The work. The order means nothing: a step starts when all in its `after` are done.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = ("size(self) == size(oldSelf) && self.all(s, oldSelf.exists(o, o.name == s.name))", "steps may not be added, removed or renamed: create another Workflow")
+    )]
+    pub steps: Vec<Step>,
+    /// What the run says at its end, computed from the steps' results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "outputs are immutable: create another Workflow"))]
+    pub outputs: Vec<Output>,
+    /// The longest that the whole run may take; then it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "timeout is immutable: create another Workflow"))]
+    pub timeout: Option<Duration>,
+    /// Stops handing out work; what runs is finished and counted. May be taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// Stops the run: running partitions are terminated, what was settled is counted. Final.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel: bool,
+}
+
+/// The type of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ParamType {
+    /// Text.
+    String,
+    /// A whole number within 64 bits.
+    Integer,
+    /// Any finite number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of any values.
+    List,
+    /// A map from text to any values.
+    Object,
+}
+
+/// A value that a submission may set. Steps see it as `params.NAME` in expressions and as `BRAID_PARAM_NAME`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.value) || has(self.default)", "a param needs a value or a default"))]
+pub struct Param {
+    /// An identifier.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// What the value must be; absent: whatever JSON it is.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ParamType>,
+    /// The value of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_json")]
+    pub value: Option<Value>,
+    /// The value where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_json")]
+    pub default: Option<Value>,
+    /// What it may be.
+    #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::any_json_list")]
+    pub allowed: Vec<Value>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+}
+
+/// Data by name. Its kind is its synchronisation: files are read only, listed once and pinned.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Data {
+    /// A DNS label.
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Files, by path and glob.
+    pub files: Files,
+}
+
+/// Files on the machine where the workers run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// A path, absolute or below the directory of the run, with `*`, `**`, `?`, `[..]` and `{a,b}`; `$( )` is an
+    /// expression. A leading `~/` is the home directory.
+    #[schemars(length(min = 1, max = 1024))]
+    pub url: String,
+    /// How the bytes divide into records.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// How the bytes of a file divide into records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Format {
+    /// Lines, ended by a line feed.
+    #[default]
+    Text,
+}
+
+/// A node of the DAG: a program, run over partitions.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout)", "a step is immutable but for maxFailedPartitions: create another Workflow")
+)]
+pub struct Step {
+    /// A DNS label.
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Steps that must have succeeded before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = ("self == oldSelf", "after is immutable: create another Workflow"))]
+    pub after: Vec<String>,
+    /// What the step runs over; absent: one partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "over is immutable: create another Workflow"))]
+    pub over: Option<Over>,
+    /// The program of a partition.
+    #[x_kube(validation = ("self == oldSelf", "run is immutable: create another Workflow"))]
+    pub run: Run,
+    /// What is made of the partitions' results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "results are immutable: create another Workflow"))]
+    pub results: Vec<ResultSpec>,
+    /// What happens to a partition that fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "retry is immutable: create another Workflow"))]
+    pub retry: Option<Retry>,
+    /// The longest that the step may take from its start; then it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "timeout is immutable: create another Workflow"))]
+    pub timeout: Option<Duration>,
+    /// The longest that one attempt of a partition may take; then it is terminated and counts as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "partitionTimeout is immutable: create another Workflow"))]
+    pub partition_timeout: Option<Duration>,
+    /// How many partitions may fail for good before the step does: a count or a share of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failed_partitions: Option<CountOrPercent>,
+}
+
+/// What a step runs over: exactly one of `data`, `range`, `items`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("[has(self.data), has(self.range), has(self.items)].filter(x, x).size() == 1", "over needs exactly one of data, range, items"),
+    validation = ("has(self.data) == has(self.split)", "split goes with data: say how the data is cut, for example split: {files: 1}")
+)]
+pub struct Over {
+    /// The name of data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30))]
+    pub data: Option<String>,
+    /// How data is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
+    /// A list of any values; a partition each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::items")]
+    pub items: Option<Vec<Value>>,
+}
+
+/// How data is cut: exactly one of `files`, `bytes`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.files) != has(self.bytes)", "split needs exactly one of files, bytes"))]
+pub struct Split {
+    /// So many whole files to a partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub files: Option<i32>,
+    /// About so many bytes of one file to a partition, cut on line ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<ByteSize>,
+}
+
+/// The numbers `start`, `start + step`, ... below `end`; a partition each.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.end >= self.start", "range.end must not be below range.start"),
+    validation = ("(self.end - self.start) / self.step < 1099511627776", "a step has fewer than 2^40 partitions: choose a larger range.step")
+)]
+pub struct Range {
+    /// The first number.
+    #[serde(default)]
+    #[schemars(range(min = -1_152_921_504_606_846_976_i64, max = 1_152_921_504_606_846_976_i64))]
+    pub start: i64,
+    /// One past the last number.
+    #[schemars(range(min = -1_152_921_504_606_846_976_i64, max = 1_152_921_504_606_846_976_i64))]
+    pub end: i64,
+    /// The distance from one to the next, at least 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_152_921_504_606_846_976_i64))]
+    pub step: i64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// A program: a process for each partition. `command` with `args`, or `script`, or `script` given to `command`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.command) || has(self.script)", "run needs a command or a script"))]
+pub struct Run {
+    /// The program and its first words; with a script: what runs the script's file.
+    /// `$(NAME)` is the environment variable NAME, `$$(NAME)` the text `$(NAME)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 128), inner(length(max = 8192)))]
+    pub command: Vec<String>,
+    /// Further words, expanded as `command`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), inner(length(max = 8192)))]
+    pub args: Vec<String>,
+    /// A program text, run by `command`, or by `sh` where there is none. Never expanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 24576))]
+    pub script: Option<String>,
+    /// Environment variables. `$( )` in a value is an expression, evaluated once when the step starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+    /// Partitions in flight in one worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub concurrency: Option<i32>,
+}
+
+/// An environment variable with a literal value.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = ("!self.name.startsWith('BRAID_')", "names that begin with BRAID_ are Braid's own"))]
+pub struct EnvVar {
+    /// The variable's name.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its value.
+    #[serde(default)]
+    #[schemars(length(max = 8192))]
+    pub value: String,
+}
+
+/// How results are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Reduce {
+    /// The sum, exact.
+    Sum,
+    /// How many partitions gave the result; keyed: how many gave each key.
+    Count,
+    /// The smallest, and the partition it came from.
+    Min,
+    /// The largest, and the partition it came from.
+    Max,
+}
+
+/// A named result of a step: what partitions give under a key, folded.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("(!has(self.top) && !has(self.maxKeys)) || (has(self.keyed) && self.keyed)", "top and maxKeys need keyed: true"),
+    validation = ("!has(self.top) || self.reduce in ['Sum', 'Count', 'Max', 'Min']", "top needs a number to order by")
+)]
+pub struct ResultSpec {
+    /// An identifier; expressions see `steps.STEP.results.NAME`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// The key under which a partition gives it, if not `name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub from: Option<String>,
+    /// How it is folded.
+    pub reduce: Reduce,
+    /// A partition gives a map; each key is folded by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keyed: bool,
+    /// Show the so many largest (Min: smallest) keys only. All keys are folded, so the answer is exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub top: Option<i32>,
+    /// How many different keys there may be at most; more fail the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 50_000))]
+    pub max_keys: Option<i32>,
+}
+
+/// What happens to a partition that fails.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How often a partition is tried before it is set aside as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub attempts: Option<i32>,
+    /// How long it waits between two attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+}
+
+/// A wait that doubles with each attempt.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// Before the second attempt; absent: 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Duration>,
+    /// At most; absent: 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Duration>,
+}
+
+/// A named output of a run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// An identifier.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// An expression over `params`, `steps` and `workflow`, for example `steps.count.results.words`.
+    #[schemars(length(min = 1, max = 2048))]
+    pub value: String,
+}
+
+const _: () = {
+    // The attributes above take literals only; the code reads `limits`.
+    assert!(limits::PARAMS == 64 && limits::DATA == 32 && limits::STEPS == 64 && limits::OUTPUTS == 64);
+    assert!(limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128);
+    assert!(limits::WORD_BYTES == 8_192 && limits::SCRIPT_BYTES == 24_576 && limits::EXPRESSION_BYTES == 2_048);
+    assert!(limits::CONCURRENCY == 256 && limits::KEYS == 50_000 && limits::PARTITIONS == 1_099_511_627_776);
+};
