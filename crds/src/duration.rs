@@ -128,10 +128,7 @@ mod tests {
             ("0s", 0),
         ] {
             let duration: Duration = text.parse().unwrap();
-            assert_eq!(
-                (u128::from(millis as u64), text),
-                (duration.get().as_millis(), duration.as_str())
-            );
+            assert_eq!((millis, text), (duration.get().as_millis(), duration.as_str()));
         }
     }
 

@@ -8,6 +8,9 @@
 //! of a rule from them and refuses the definition otherwise). Whatever comes from a worker or a user is parsed into a
 //! newtype that cannot hold a wrong value: a bad one fails to deserialise, with a message that names the rule.
 
+// `printcolumn(..)` repeats `type_` by design.
+#![allow(clippy::duplicated_attributes)]
+
 pub mod duration;
 pub mod ids;
 pub mod intervals;

@@ -7,7 +7,6 @@
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
@@ -382,13 +381,4 @@ pub struct Partial {
     /// The accumulator.
     #[schemars(length(max = 45_056))]
     pub state: String,
-}
-
-/// An item's JSON, as a worker reads it from a plan.
-pub type Item = Value;
-
-/// The plan digest of sources that need none.
-#[must_use]
-pub fn no_plan() -> PlanDigest {
-    PlanDigest::default()
 }

@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Braid's pure core: what is decided, without where it is done.
+//!
+//! Nothing here reads a clock, a file or a socket: time is an argument, randomness is an argument, and the result of a
+//! decision is a value. So the same code runs in the operator, in the worker, in the exhaustive model and in the
+//! simulator.
+
+pub mod protocol;
