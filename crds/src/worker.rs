@@ -102,6 +102,20 @@ pub struct ShardSpec {
     /// A shard of the same worker whose running partition goes on as this shard's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopts: Option<ShardId>,
+    /// What its only partition went through before; of single deferred partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+}
+
+/// What a partition went through before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct History {
+    /// Attempts made.
+    #[serde(default)]
+    pub attempts: i32,
+    /// Deaths of the worker or shim that ran it.
+    #[serde(default)]
+    pub deaths: i32,
 }
 
 impl ShardSpec {

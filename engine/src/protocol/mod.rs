@@ -14,7 +14,10 @@
 
 use std::{fmt::Debug, hash::Hash};
 
-use braid_crds::{Cursor, Intervals, PartitionRange, Round, ShardId, worker::Mode};
+use braid_crds::{
+    Cursor, Intervals, PartitionRange, Round, ShardId,
+    worker::{History, Mode},
+};
 
 pub mod fold;
 pub mod handout;
@@ -60,6 +63,8 @@ pub struct Shard<W: World> {
     pub seal: bool,
     /// A shard of the same desk whose running first partition goes on as this shard's.
     pub adopts: Option<ShardId>,
+    /// What its only partition went through before; of single deferred partitions.
+    pub history: Option<History>,
 }
 
 /// What a worker has committed of a shard: `[start, cursor)` is settled, but for the deferred ones.
