@@ -55,6 +55,12 @@ impl Intervals {
         self.0.iter().map(|range| range.len()).sum()
     }
 
+    /// The first range.
+    #[must_use]
+    pub fn first(&self) -> Option<PartitionRange> {
+        self.0.first().copied()
+    }
+
     /// The ranges, in order.
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = PartitionRange> + '_ {
         self.0.iter().copied()

@@ -4,4 +4,5 @@
 //! decision is a value. So the same code runs in the operator, in the worker, in the exhaustive model and in the
 //! simulator.
 
+pub mod assign;
 pub mod protocol;
