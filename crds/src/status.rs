@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CardDigest, Intervals, PartitionRange, PlanDigest, Round, schema};
+use crate::{CardDigest, Intervals, PartitionRange, PlanDigest, Round, schema, worker::Fatal};
 
 /// What a run has done.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -159,6 +159,9 @@ pub struct StepStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub results: Vec<StepResult>,
+    /// Why no more work is given: once all shards are sealed and folded, the step ends as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Fatal>,
     /// Nothing is folded any more.
     #[serde(default)]
     pub closed: bool,
