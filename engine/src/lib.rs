@@ -5,4 +5,8 @@
 //! simulator.
 
 pub mod assign;
+pub mod cover;
 pub mod protocol;
+pub mod reduce;
+pub mod retry;
+mod varint;

@@ -1,0 +1,306 @@
+//! The accumulators of all results of a step.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use braid_crds::{limits, status::StepResult, worker::CardResult, workflow::Reduce};
+
+use super::{
+    RawResults, ReduceError,
+    cell::Cell,
+    given::Text,
+    number::Number,
+    slot::{Cells, Declared, Part, Slot},
+};
+
+/// The accumulators of all results of a step. The default is the fold of no partitions of whatever step.
+///
+/// Two folds are equal if they hold the same content: a result that nobody gave is no content.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    /// In the order of declaration; empty in the default, which takes the declarations of what is merged into it.
+    slots: Vec<Slot>,
+}
+
+/// What one partition contributes, read and checked but not yet added.
+#[derive(Clone, Debug)]
+pub struct Contribution(Vec<(usize, Part)>);
+
+impl Fold {
+    /// The empty fold of a step.
+    #[must_use]
+    pub fn new(declared: &[CardResult]) -> Self {
+        Self {
+            slots: declared
+                .iter()
+                .map(|result| Slot::new(Arc::new(result.into())))
+                .collect(),
+        }
+    }
+
+    /// Whether no partition has given anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.count == 0)
+    }
+
+    /// Adds what a partition gave: all of it, or on an error nothing.
+    pub fn add(&mut self, partition: u64, raw: &RawResults<'_>) -> Result<(), ReduceError> {
+        if self.add_bare_integer(raw) {
+            return Ok(());
+        }
+        let contribution = self.read(partition, raw)?;
+        self.apply(contribution)
+    }
+
+    /// The path of a step with one plain sum and programs that give a short number.
+    fn add_bare_integer(&mut self, raw: &RawResults<'_>) -> bool {
+        let [slot] = self.slots.as_mut_slice() else {
+            return false;
+        };
+        let Cells::Plain(Some(cell)) = &mut slot.cells else {
+            return false;
+        };
+        let Some(number) = short_integer(raw.0) else {
+            return false;
+        };
+        let added = cell.add_to_sum(Number::Integer(number.into()));
+        slot.count = slot.count.saturating_add(u64::from(added));
+        added
+    }
+
+    /// Reads and checks what a partition gave, without adding it.
+    pub fn read(&self, partition: u64, raw: &RawResults<'_>) -> Result<Contribution, ReduceError> {
+        let mut parts = Vec::with_capacity(self.slots.len());
+        let Some(text) = Text::document(raw.0).map_err(ReduceError::NotJson)? else {
+            return Ok(Contribution(parts));
+        };
+        if let Some(bare) = self.bare(text) {
+            if !text.is_null() {
+                parts.push((0, bare.declared.read(text, partition)?));
+            }
+        } else {
+            let members = text.members().ok_or_else(|| ReduceError::NotMap(text.kind()))?;
+            let mut seen = vec![false; self.slots.len()];
+            for (key, value) in members {
+                let named = self.slots.iter().zip(&mut seen).enumerate();
+                for (index, (slot, seen)) in named.filter(|(_, (slot, _))| slot.declared.from == key) {
+                    if std::mem::replace(seen, true) {
+                        return Err(ReduceError::Twice {
+                            key: key.chars().take(40).collect(),
+                        });
+                    }
+                    if !value.is_null() {
+                        parts.push((index, slot.declared.read(value, partition)?));
+                    }
+                }
+            }
+        }
+        for (index, part) in &parts {
+            if let Some(slot) = self.slots.get(*index) {
+                slot.admits(part)?;
+            }
+        }
+        Ok(Contribution(parts))
+    }
+
+    /// The only result, if `text` is its value itself and not a map that names it.
+    fn bare(&self, text: Text<'_>) -> Option<&Slot> {
+        let [slot] = self.slots.as_slice() else { return None };
+        let bare = match text.members() {
+            None => true,
+            Some(mut members) => slot.declared.keyed && !members.any(|(key, _)| key == slot.declared.from),
+        };
+        bare.then_some(slot)
+    }
+
+    /// Adds a contribution that this fold has read, also if others were added since.
+    pub fn apply(&mut self, contribution: Contribution) -> Result<(), ReduceError> {
+        for (index, part) in &contribution.0 {
+            let slot = self.slots.get(*index);
+            slot.ok_or_else(|| ReduceError::Different(String::new()))?
+                .admits(part)?;
+        }
+        for (index, part) in contribution.0 {
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.add(part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a commit could still hold this fold with `contribution` added: if not, what is here must be committed
+    /// first. If there is nothing here yet, no commit can hold it: the step cannot go on.
+    pub fn fits(&self, contribution: &Contribution) -> Result<(), ReduceError> {
+        for (index, part) in &contribution.0 {
+            let (Some(slot), Part::Keyed(_)) = (self.slots.get(*index), part) else {
+                continue;
+            };
+            let bytes = slot.len_with(part);
+            if bytes > limits::PARTIAL_BYTES {
+                return Err(ReduceError::TooLarge {
+                    result: slot.declared.name.clone(),
+                    bytes,
+                    max: limits::PARTIAL_BYTES,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what other partitions gave. On an error `self` is unspecified.
+    pub fn merge(&mut self, other: &Self) -> Result<(), ReduceError> {
+        if self.slots.is_empty() {
+            self.slots.clone_from(&other.slots);
+            return Ok(());
+        }
+        if other.slots.is_empty() {
+            return Ok(());
+        }
+        if self.slots.len() != other.slots.len() {
+            return Err(ReduceError::Different(String::new()));
+        }
+        for (slot, other) in self.slots.iter_mut().zip(&other.slots) {
+            slot.merge(other)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the accumulators as a commit holds them: base64 and names. Does not encode anything.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.given()
+            .map(|slot| base64_len(slot.encoded_len()) + slot.declared.name.len() + 24)
+            .sum()
+    }
+
+    /// How many partitions gave the result of that name.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.slots
+            .iter()
+            .find(|slot| slot.declared.name == name)
+            .map_or(0, |slot| slot.count)
+    }
+
+    fn given(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.count > 0)
+    }
+
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, String)> {
+        self.given()
+            .map(|slot| (slot.declared.name.as_str(), STANDARD.encode(slot.encode())))
+    }
+
+    pub(super) fn decode_states<'a>(
+        declared: &[CardResult],
+        states: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ReduceError> {
+        let mut fold = Self::new(declared);
+        for (name, state) in states {
+            let known = fold.slots.iter_mut().find(|slot| slot.declared.name == name);
+            let slot = known
+                .filter(|slot| slot.count == 0)
+                .ok_or_else(|| ReduceError::Different(name.chars().take(63).collect()))?;
+            if state.len() > limits::STATUS_BYTES {
+                return Err(ReduceError::TooLarge {
+                    result: slot.declared.name.clone(),
+                    bytes: state.len(),
+                    max: limits::STATUS_BYTES,
+                });
+            }
+            let bytes = STANDARD
+                .decode(state)
+                .map_err(|_| ReduceError::Base64(slot.declared.name.clone()))?;
+            *slot = Slot::decode(Arc::clone(&slot.declared), &bytes)?;
+        }
+        Ok(fold)
+    }
+
+    pub(super) fn result(&self, name: &str, reduce: Reduce, top: Option<i32>) -> StepResult {
+        let top = top.map(|top| usize::try_from(top).unwrap_or(0));
+        let slot = self.slots.iter().find(|slot| slot.declared.name == name);
+        StepResult {
+            name: name.to_owned(),
+            value: match slot {
+                Some(slot) => slot.shown(top),
+                None => (reduce == Reduce::Count).then(|| 0.into()),
+            },
+            count: slot.map_or(0, |slot| slot.count),
+            state: slot
+                .filter(|slot| slot.count > 0)
+                .map(|slot| STANDARD.encode(slot.encode()))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn content(&self) -> impl Iterator<Item = (&Declared, u64, &Cells)> {
+        self.given().map(|slot| (&*slot.declared, slot.count, &slot.cells))
+    }
+}
+
+impl PartialEq for Fold {
+    fn eq(&self, other: &Self) -> bool {
+        self.content().eq(other.content())
+    }
+}
+
+impl Eq for Fold {}
+
+impl Hash for Fold {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (declared, count, cells) in self.content() {
+            (&declared.name, count, cells).hash(state);
+        }
+    }
+}
+
+impl Slot {
+    /// At most so many encoded bytes with `part` added.
+    fn len_with(&self, part: &Part) -> usize {
+        let (Part::Keyed(parts), Cells::Keyed(cells, _)) = (part, &self.cells) else {
+            return self.encoded_len();
+        };
+        let at_most = |(key, cell): &(String, Cell)| super::slot::entry_len(key, cell);
+        let len = self.encoded_len() + parts.iter().map(at_most).sum::<usize>() + 8;
+        if len <= limits::PARTIAL_BYTES {
+            return len;
+        }
+        // Near the cap it is worth to be exact: most keys are known already.
+        let mut with = self.clone();
+        let added = parts.iter().filter(|(key, _)| !cells.contains_key(key)).count();
+        match with.add(part.clone()) {
+            Ok(()) => with.encoded_len(),
+            Err(_) => len + added,
+        }
+    }
+}
+
+/// An integer of at most 18 digits, with a sign or without, and space around it.
+fn short_integer(bytes: &[u8]) -> Option<i64> {
+    let bytes = bytes.trim_ascii();
+    let (negative, digits) = match bytes.split_first()? {
+        (b'-', digits) => (true, digits),
+        _ => (false, bytes),
+    };
+    // JSON has no leading zeros.
+    let plain = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && digits.len() <= 18;
+    if !plain {
+        return None;
+    }
+    let mut number = 0_i64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + i64::from(digit - b'0');
+    }
+    Some(if negative { -number } else { number })
+}
+
+fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}

@@ -1,0 +1,86 @@
+//! Why an attempt failed: a closed set, so that causes can be counted exactly and in bounded space.
+
+use std::{fmt, str::FromStr};
+
+/// Why an attempt of a partition failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The process ended with this code, 1 to 255.
+    Exit(u8),
+    /// A signal ended the process, 1 to 64; not one that Braid sent.
+    Signal(u8),
+    /// The attempt took longer than `partitionTimeout`.
+    Timeout,
+    /// It went beyond its memory.
+    OutOfMemory,
+    /// The program cannot be started: no such file, no permission.
+    NotRunnable,
+    /// The program succeeded, but its results are not what was declared.
+    BadResult,
+    /// Its results are larger than a commit may hold.
+    ResultTooLarge,
+    /// The input is not what was planned.
+    InputChanged,
+    /// The input cannot be read.
+    UnreadableInput,
+    /// Its worker or shim died with it, as often as is tolerated.
+    WorkerDied,
+    /// Any other: of a newer version, or one of many that a status has no room to name.
+    Other,
+}
+
+/// The reasons without a number.
+const NAMED: [(Reason, &str); 9] = [
+    (Reason::Timeout, "Timeout"),
+    (Reason::OutOfMemory, "OutOfMemory"),
+    (Reason::NotRunnable, "NotRunnable"),
+    (Reason::BadResult, "BadResult"),
+    (Reason::ResultTooLarge, "ResultTooLarge"),
+    (Reason::InputChanged, "InputChanged"),
+    (Reason::UnreadableInput, "UnreadableInput"),
+    (Reason::WorkerDied, "WorkerDied"),
+    (Reason::Other, "Other"),
+];
+
+impl Reason {
+    /// Whether another attempt could end otherwise.
+    ///
+    /// Not if the program does not start, and not if the input or what is made of it is at fault. A `BadResult` is among
+    /// those: the program said that it had succeeded, and what it writes is a matter of its text, not of circumstances;
+    /// to try again would multiply a whole step's work by the attempts before anybody reads the error. `WorkerDied` has
+    /// been tried again already.
+    #[must_use]
+    pub fn is_retried(self) -> bool {
+        !matches!(
+            self,
+            Self::NotRunnable | Self::BadResult | Self::ResultTooLarge | Self::InputChanged | Self::WorkerDied
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "Exit{code}"),
+            Self::Signal(signal) => write!(f, "Signal{signal}"),
+            named => f.write_str(
+                NAMED
+                    .iter()
+                    .find(|(reason, _)| reason == named)
+                    .map_or("Other", |(_, name)| name),
+            ),
+        }
+    }
+}
+
+impl From<&str> for Reason {
+    /// Reads what `Display` writes; anything else is `Other`.
+    fn from(text: &str) -> Self {
+        let numbered = |prefix: &str| text.strip_prefix(prefix).and_then(|number| u8::from_str(number).ok());
+        let known = NAMED.iter().find(|(_, name)| *name == text).map(|(reason, _)| *reason);
+        known
+            .or_else(|| numbered("Exit").map(Self::Exit))
+            .or_else(|| numbered("Signal").map(Self::Signal))
+            .unwrap_or(Self::Other)
+    }
+}
