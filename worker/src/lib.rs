@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Braid's worker: how user code is run, and what runs beside it.
+
+pub mod frames;
+pub mod shim;

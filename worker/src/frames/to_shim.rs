@@ -1,0 +1,212 @@
+//! What a worker says to its shim.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::wire::{Fields, Frame, FrameError, put_bytes, put_list, put_optional, put_pair};
+
+/// A frame from the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToShim {
+    /// The first frame.
+    Hello {
+        /// [`super::VERSION`] of the worker.
+        version: u16,
+    },
+    /// Fills a slot with a program. The slot must have no attempt that has not ended.
+    Program(ProgramFrame),
+    /// An attempt. Its input follows, before any other attempt's, unless it has none.
+    Start(StartFrame),
+    /// The next file of an input of several begins.
+    InputFile {
+        /// The attempt.
+        attempt: u64,
+        /// Where the file is to be, below the directory of the input: relative, without `..`.
+        path: String,
+    },
+    /// The next bytes of the file that is being sent.
+    InputData {
+        /// The attempt.
+        attempt: u64,
+        /// At most [`super::CHUNK`] bytes.
+        data: Bytes,
+    },
+    /// The input is whole: the attempt may run.
+    InputEnd {
+        /// The attempt.
+        attempt: u64,
+    },
+    /// End an attempt: TERM, grace, KILL. Of an attempt that is not held it is ignored: it may just have ended.
+    Kill {
+        /// The attempt.
+        attempt: u64,
+    },
+    /// All attempts may go on for so long from now; then the shim ends them by itself.
+    Extend {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
+    /// Asks for a [`super::FromShim::Pong`].
+    Ping {
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+}
+
+/// How user code is started: the part that all partitions of a step's round share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramFrame {
+    /// Below [`super::PROGRAM_SLOTS`].
+    pub slot: u8,
+    /// How many attempts of this program may run at once.
+    pub concurrency: u16,
+    /// The command and its first arguments; may be empty with a script.
+    pub command: Vec<String>,
+    /// The text of a script, if the program is one.
+    pub script: Option<String>,
+    /// The arguments behind the command or the script.
+    pub args: Vec<String>,
+    /// The program's own environment.
+    pub env: Vec<(String, String)>,
+    /// From TERM to KILL, in milliseconds.
+    pub grace_millis: u64,
+    /// The most bytes that a results file may have; `None`: the program gives no results.
+    pub results_limit: Option<u32>,
+}
+
+/// One attempt at one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFrame {
+    /// The attempt's id: not one that the shim holds.
+    pub attempt: u64,
+    /// The slot of its program.
+    pub slot: u8,
+    /// How long it may run, in milliseconds.
+    pub timeout_millis: Option<u64>,
+    /// The partition's own environment.
+    pub env: Vec<(String, String)>,
+    /// What input will follow.
+    pub input: InputShape,
+}
+
+/// The shape of an attempt's input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputShape {
+    /// None: standard input is empty.
+    None,
+    /// One file.
+    One {
+        /// Its name in the data, if it has one. Only its ending matters to the shim.
+        name: Option<String>,
+        /// Its length in bytes, as a hint where to put it.
+        length: u64,
+    },
+    /// Several files in a directory.
+    Many {
+        /// Their length in bytes together, as a hint where to put them.
+        length: u64,
+    },
+}
+
+impl Frame for ToShim {
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello { version } => {
+                out.put_u8(1);
+                out.put_u16_le(*version);
+            }
+            Self::Program(program) => {
+                out.put_u8(2);
+                out.put_u8(program.slot);
+                out.put_u16_le(program.concurrency);
+                put_list(out, &program.command, |out, text| put_bytes(out, text.as_bytes()));
+                put_optional(out, program.script.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+                put_list(out, &program.args, |out, text| put_bytes(out, text.as_bytes()));
+                put_list(out, &program.env, put_pair);
+                out.put_u64_le(program.grace_millis);
+                put_optional(out, program.results_limit, BufMut::put_u32_le);
+            }
+            Self::Start(start) => {
+                out.put_u8(3);
+                out.put_u64_le(start.attempt);
+                out.put_u8(start.slot);
+                put_optional(out, start.timeout_millis, BufMut::put_u64_le);
+                put_list(out, &start.env, put_pair);
+                match &start.input {
+                    InputShape::None => out.put_u8(0),
+                    InputShape::One { name, length } => {
+                        out.put_u8(1);
+                        put_optional(out, name.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+                        out.put_u64_le(*length);
+                    }
+                    InputShape::Many { length } => {
+                        out.put_u8(2);
+                        out.put_u64_le(*length);
+                    }
+                }
+            }
+            Self::InputFile { attempt, path } => {
+                out.put_u8(4);
+                out.put_u64_le(*attempt);
+                put_bytes(out, path.as_bytes());
+            }
+            Self::InputData { attempt, data } => {
+                out.put_u8(5);
+                out.put_u64_le(*attempt);
+                put_bytes(out, data);
+            }
+            Self::InputEnd { attempt } => {
+                out.put_u8(6);
+                out.put_u64_le(*attempt);
+            }
+            Self::Kill { attempt } => {
+                out.put_u8(7);
+                out.put_u64_le(*attempt);
+            }
+            Self::Extend { millis } => {
+                out.put_u8(8);
+                out.put_u64_le(*millis);
+            }
+            Self::Ping { nonce } => {
+                out.put_u8(9);
+                out.put_u64_le(*nonce);
+            }
+        }
+    }
+
+    fn take(kind: u8, body: &mut Fields) -> Result<Self, FrameError> {
+        Ok(match kind {
+            1 => Self::Hello { version: body.u16("version")? },
+            2 => Self::Program(ProgramFrame {
+                slot: body.u8("slot")?,
+                concurrency: body.u16("concurrency")?,
+                command: body.list("command", Fields::text)?,
+                script: body.optional("script", Fields::text)?,
+                args: body.list("args", Fields::text)?,
+                env: body.list("env", Fields::pair)?,
+                grace_millis: body.u64("grace")?,
+                results_limit: body.optional("results", Fields::u32)?,
+            }),
+            3 => Self::Start(StartFrame {
+                attempt: body.u64("attempt")?,
+                slot: body.u8("slot")?,
+                timeout_millis: body.optional("timeout", Fields::u64)?,
+                env: body.list("env", Fields::pair)?,
+                input: match body.u8("input")? {
+                    0 => InputShape::None,
+                    1 => {
+                        InputShape::One { name: body.optional("name", Fields::text)?, length: body.u64("length")? }
+                    }
+                    2 => InputShape::Many { length: body.u64("length")? },
+                    _ => return Err(FrameError::BadValue("input")),
+                },
+            }),
+            4 => Self::InputFile { attempt: body.u64("attempt")?, path: body.text("path")? },
+            5 => Self::InputData { attempt: body.u64("attempt")?, data: body.bytes("data")? },
+            6 => Self::InputEnd { attempt: body.u64("attempt")? },
+            7 => Self::Kill { attempt: body.u64("attempt")? },
+            8 => Self::Extend { millis: body.u64("millis")? },
+            9 => Self::Ping { nonce: body.u64("nonce")? },
+            other => return Err(FrameError::UnknownKind(other)),
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! The input of an attempt: received once into private files, then both standard input and `BRAID_INPUT`.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::process::ChildStdin;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::results;
+use super::scratch::Scratch;
+use crate::frames::InputShape;
+
+/// An input that is arriving or has arrived.
+#[derive(Debug)]
+pub(super) struct Input {
+    files: Files,
+    open: Option<File>,
+    /// The first thing that went wrong; what still arrives is dropped.
+    failed: Option<io::Error>,
+    whole: bool,
+}
+
+#[derive(Debug)]
+enum Files {
+    None,
+    One(PathBuf),
+    Many { root: PathBuf, files: VecDeque<PathBuf> },
+}
+
+/// What becomes of an input at the start of its attempt.
+pub(super) enum Stdin {
+    /// There is none.
+    Empty,
+    /// The very file that `BRAID_INPUT` names.
+    File(File),
+    /// Files that are to be written, one after the other, to the child.
+    Pipe(VecDeque<PathBuf>),
+}
+
+impl Input {
+    pub(super) fn new(shape: &InputShape, attempt: u64, scratch: &mut Scratch) -> Self {
+        let mut input = Self { files: Files::None, open: None, failed: None, whole: false };
+        match input.prepare(shape, attempt, scratch) {
+            Ok(()) => input.whole = matches!(input.files, Files::None),
+            Err(error) => input.failed = Some(error),
+        }
+        input
+    }
+
+    fn prepare(&mut self, shape: &InputShape, attempt: u64, scratch: &mut Scratch) -> io::Result<()> {
+        match shape {
+            InputShape::None => {}
+            InputShape::One { name, length } => {
+                let path = scratch.sized(*length)?.join(file_name(attempt, name.as_deref()));
+                self.open = Some(File::create_new(&path)?);
+                self.files = Files::One(path);
+            }
+            InputShape::Many { length } => {
+                let root = scratch.sized(*length)?.join(file_name(attempt, None));
+                fs::create_dir(&root)?;
+                self.files = Files::Many { root, files: VecDeque::new() };
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all has arrived.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The next file of several begins. `false`: this input has no several files.
+    pub(super) fn file(&mut self, path: &str) -> bool {
+        if self.failed.is_some() {
+            return true;
+        }
+        let Files::Many { root, files } = &mut self.files else { return false };
+        match create_below(root, path) {
+            Ok((path, file)) => {
+                files.push_back(path);
+                self.open = Some(file);
+            }
+            Err(error) => {
+                self.failed = Some(io::Error::new(error.kind(), format!("input file `{path}`: {error}")));
+            }
+        }
+        true
+    }
+
+    /// More bytes of the current file. `false`: there is no current file.
+    pub(super) fn data(&mut self, data: &[u8]) -> bool {
+        if self.failed.is_some() {
+            return true;
+        }
+        let Some(file) = &mut self.open else { return false };
+        self.failed = file.write_all(data).err();
+        true
+    }
+
+    /// Nothing more will arrive.
+    pub(super) fn end(&mut self) {
+        self.open = None;
+        self.whole = true;
+    }
+
+    /// What `BRAID_INPUT` says.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.files {
+            Files::None => None,
+            Files::One(path) => Some(path),
+            Files::Many { root, .. } => Some(root),
+        }
+    }
+
+    /// Standard input for the child, or what went wrong on the way.
+    pub(super) fn stdin(&mut self) -> io::Result<Stdin> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        Ok(match &mut self.files {
+            Files::None => Stdin::Empty,
+            Files::One(path) => Stdin::File(File::open(path)?),
+            Files::Many { files, .. } => Stdin::Pipe(std::mem::take(files)),
+        })
+    }
+
+    /// Removes the files.
+    pub(super) fn remove(&mut self) -> io::Result<()> {
+        self.open = None;
+        match std::mem::replace(&mut self.files, Files::None) {
+            Files::None => Ok(()),
+            Files::One(path) | Files::Many { root: path, .. } => results::remove(&path),
+        }
+    }
+}
+
+/// Programs that go by a file's ending find the one that the data has.
+fn file_name(attempt: u64, name: Option<&str>) -> String {
+    let ending = name.and_then(|name| Path::new(name).extension()?.to_str());
+    match ending {
+        Some(ending) if ending.len() <= 16 && ending.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            format!("in-{attempt}.{ending}")
+        }
+        _ => format!("in-{attempt}"),
+    }
+}
+
+/// Makes a new file at a relative path below `root`. Refuses absolute paths, `..`, and a path that is there already.
+fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
+    let relative = Path::new(path);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    if path.is_empty() || !plain {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path must be relative and without `..`"));
+    }
+    let full = root.join(relative);
+    if let Some(parent) = full.parent().filter(|parent| *parent != root) {
+        fs::create_dir_all(parent)?;
+    }
+    let file = File::create_new(&full)?;
+    Ok((full, file))
+}
+
+/// Writes several files to a child's standard input, as it takes them.
+pub(super) struct Feed {
+    pipe: OwnedFd,
+    files: VecDeque<PathBuf>,
+    open: Option<File>,
+    buffer: Vec<u8>,
+    written: usize,
+}
+
+impl Feed {
+    pub(super) fn new(pipe: ChildStdin, files: VecDeque<PathBuf>) -> io::Result<Self> {
+        let pipe = OwnedFd::from(pipe);
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { pipe, files, open: None, buffer: Vec::new(), written: 0 })
+    }
+
+    /// Writes until the pipe is full. `false`: all is written, or the child has closed its end and wants no more.
+    pub(super) fn write(&mut self) -> io::Result<bool> {
+        loop {
+            if self.written == self.buffer.len() && !self.refill()? {
+                return Ok(false);
+            }
+            match nix::unistd::write(&self.pipe, self.buffer.get(self.written..).unwrap_or_default()) {
+                Ok(count) => self.written += count,
+                Err(nix::errno::Errno::EAGAIN) => return Ok(true),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EPIPE) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn refill(&mut self) -> io::Result<bool> {
+        loop {
+            let mut file = match self.open.take() {
+                Some(file) => file,
+                None => match self.files.pop_front() {
+                    Some(path) => File::open(path)?,
+                    None => return Ok(false),
+                },
+            };
+            self.buffer.resize(64 << 10, 0);
+            let count = file.read(&mut self.buffer)?;
+            self.buffer.truncate(count);
+            self.written = 0;
+            if count > 0 {
+                self.open = Some(file);
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl AsFd for Feed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}

@@ -1,0 +1,110 @@
+//! The shim: the small process beside which user code runs.
+//!
+//! It starts the commands that the worker asks for, over a socket, and reports how they end. It is written for two
+//! places: PID 1 of the user's container, and a child of a local worker with the socket as standard input.
+//!
+//! Contract
+//! - At most the program's concurrency runs at once; what is sent ahead waits here. The shim never waits for an answer.
+//! - When an attempt is reported as finished, nothing of it runs any more (its process group is killed, and what escaped
+//!   the group is found because the shim is a subreaper) and all of its log lines have been sent.
+//! - Every deadline is the shim's own, by a clock that runs while the machine sleeps: the attempt's time-out, and the
+//!   moment up to which the worker lets it go on. TERM, then after the grace KILL.
+//! - The socket's end is the end of everything: children are killed at once, private files removed.
+//! - Memory is bounded: output stays in the children's pipes while the worker does not read; input goes to files.
+//!
+//! Failure modes: frames that break the protocol end the shim (exit code 2) and with it all that runs; a SIGKILL of the
+//! shim leaves its children to whoever started it: they carry the variable [`MARK`] in their environment.
+
+mod clock;
+mod expand;
+pub(crate) mod family;
+mod input;
+mod lines;
+mod link;
+mod memory;
+mod program;
+mod results;
+mod running;
+mod scratch;
+mod serve;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::frames::FrameError;
+
+pub use scratch::Places;
+
+/// The variable that a shim's own environment may carry, and then everything that it starts: an unguessable name of this
+/// shim, by which left-over processes are found after a SIGKILL of the shim.
+pub const MARK: &str = "BRAID_SHIM";
+
+/// What a shim needs to know before its first frame.
+#[derive(Debug)]
+pub struct Config {
+    /// The connection to the worker.
+    pub socket: UnixStream,
+    /// Where private files may be put.
+    pub places: Places,
+    /// After an attempt's exit, how long its pipes are read if somebody still holds them open.
+    pub drain: Duration,
+    /// After a SIGTERM to the shim, how long attempts go on if the worker does not extend it.
+    pub notice: Duration,
+}
+
+impl Config {
+    /// A shim that talks over this socket, with the usual limits.
+    pub fn new(socket: UnixStream) -> Self {
+        let drain = Duration::from_millis(200);
+        Self { socket, places: Places::default(), drain, notice: Duration::from_secs(20) }
+    }
+
+    /// Takes the connection from standard input, which becomes `/dev/null`.
+    pub fn from_stdin() -> io::Result<Self> {
+        let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Self::new(UnixStream::from(socket)))
+    }
+}
+
+/// Why a shim ended otherwise than by the end of its socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    /// Standard input, or what was given instead, is not a connected socket.
+    #[error("not a socket ({0}): a shim is started by a worker, not by hand")]
+    NotASocket(#[source] io::Error),
+    /// The socket fails.
+    #[error("the connection to the worker failed: {0}")]
+    Socket(#[source] io::Error),
+    /// The worker's bytes are not frames.
+    #[error("the worker sent a bad frame: {0}")]
+    Frame(#[from] FrameError),
+    /// The worker's frames do not fit together.
+    #[error("the worker broke the protocol: {0}")]
+    Protocol(String),
+    /// Signals cannot be received, or processes not be waited for.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    /// A child's pipe fails.
+    #[error("cannot read a child's output: {0}")]
+    Pipe(#[source] nix::Error),
+    /// A script cannot be written.
+    #[error("cannot write a script: {0}")]
+    Script(#[source] io::Error),
+}
+
+/// Runs a shim to its end: 0 when the worker has closed the connection or a drain is over, 2 when something is wrong.
+pub fn main(config: Config) -> ExitCode {
+    match serve::Server::new(config).and_then(serve::Server::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without standard error there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "braid shim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One running attempt: its process, its pipes, its deadlines.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::ShimError;
+use super::clock::Moment;
+use super::family;
+use super::input::{Feed, Input};
+use super::lines::Lines;
+use super::link::Link;
+use crate::frames::{FromShim, MAX_MESSAGE, Outcome, Stream};
+
+/// Why the shim ended an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    TimedOut,
+    Killed,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Runs,
+    /// TERM was sent; KILL follows at this moment.
+    Ending(Cause, Moment),
+    /// KILL was sent.
+    Killed(Cause),
+}
+
+pub(super) struct Running {
+    pub(super) attempt: u64,
+    pub(super) slot: u8,
+    pub(super) leader: Pid,
+    pub(super) input: Input,
+    pub(super) results: Option<(PathBuf, u32)>,
+    /// Counts the attempts of this shim.
+    pub(super) number: u64,
+    pub(super) feed: Option<Feed>,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+    grace: Duration,
+    started: Moment,
+    deadline: Option<Moment>,
+    phase: Phase,
+    exit: Option<WaitStatus>,
+    /// When what is still in the pipes is given up; set at the exit.
+    drained_by: Option<Moment>,
+    last_error: Bytes,
+}
+
+/// One of the two output pipes.
+pub(super) struct Output {
+    pub(super) pipe: Option<OwnedFd>,
+    lines: Lines,
+    stream: Stream,
+}
+
+impl Output {
+    fn new(pipe: Option<OwnedFd>, stream: Stream) -> io::Result<Self> {
+        if let Some(pipe) = &pipe {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Self { pipe, lines: Lines::default(), stream })
+    }
+}
+
+/// What a `Running` is made of.
+pub(super) struct Parts {
+    pub(super) attempt: u64,
+    pub(super) slot: u8,
+    pub(super) number: u64,
+    pub(super) input: Input,
+    pub(super) results: Option<(PathBuf, u32)>,
+    pub(super) grace: Duration,
+    pub(super) timeout: Option<Duration>,
+    pub(super) now: Moment,
+}
+
+impl Running {
+    /// Takes over a child. Its pid is signalled and waited for by the shim alone, so a `Child` is not kept.
+    pub(super) fn new(child: Child, feed: Option<Feed>, parts: Parts) -> io::Result<Self> {
+        let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        Ok(Self {
+            attempt: parts.attempt,
+            slot: parts.slot,
+            leader,
+            input: parts.input,
+            results: parts.results,
+            number: parts.number,
+            feed,
+            stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout)?,
+            stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr)?,
+            grace: parts.grace,
+            started: parts.now,
+            deadline: parts.timeout.map(|timeout| parts.now.after(timeout)),
+            phase: Phase::Runs,
+            exit: None,
+            drained_by: None,
+            last_error: Bytes::new(),
+        })
+    }
+
+    /// Begins to end it: TERM now, KILL after the grace. Once begun, or after its exit, this does nothing.
+    pub(super) fn end(&mut self, cause: Cause, now: Moment) {
+        if self.exit.is_none() && matches!(self.phase, Phase::Runs) {
+            family::signal(self.leader, Signal::SIGTERM);
+            self.phase = Phase::Ending(cause, now.after(self.grace));
+        }
+    }
+
+    /// Does what is due, and says when it wants to be asked again.
+    pub(super) fn tick(&mut self, now: Moment) -> Option<Moment> {
+        if self.exit.is_some() {
+            return self.drained_by;
+        }
+        if let (Phase::Runs, Some(deadline)) = (self.phase, self.deadline)
+            && deadline <= now
+        {
+            self.end(Cause::TimedOut, now);
+        }
+        if let Phase::Ending(cause, kill_at) = self.phase
+            && kill_at <= now
+        {
+            family::signal(self.leader, Signal::SIGKILL);
+            self.phase = Phase::Killed(cause);
+        }
+        match self.phase {
+            Phase::Runs => self.deadline,
+            Phase::Ending(_, kill_at) => Some(kill_at),
+            Phase::Killed(_) => None,
+        }
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// Its first process was waited for.
+    pub(super) fn exited(&mut self, status: WaitStatus, drained_by: Moment) {
+        self.exit = Some(status);
+        self.drained_by = Some(drained_by);
+        self.feed = None;
+    }
+
+    /// Whether all of its output has been read.
+    pub(super) fn is_closed(&self) -> bool {
+        self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
+    }
+
+    /// Whether its pipes have been held open by somebody for too long after its exit.
+    pub(super) fn is_overdue(&self, now: Moment) -> bool {
+        self.drained_by.is_some_and(|moment| moment <= now)
+    }
+
+    pub(super) fn took(&self, now: Moment) -> Duration {
+        now.since(self.started)
+    }
+
+    /// How it ended; only after the exit. What the shim did to it says more than the status does.
+    pub(super) fn outcome(&self) -> Outcome {
+        match (self.phase, self.exit) {
+            (Phase::Ending(Cause::TimedOut, _) | Phase::Killed(Cause::TimedOut), _) => Outcome::TimedOut,
+            (Phase::Ending(Cause::Killed, _) | Phase::Killed(Cause::Killed), _) => Outcome::Killed,
+            (Phase::Runs, Some(WaitStatus::Exited(_, code))) => Outcome::Exit(code),
+            (Phase::Runs, Some(WaitStatus::Signaled(_, signal, _))) => Outcome::Signal(signal as i32),
+            // Not the status of an end; without one nothing may count.
+            (Phase::Runs, _) => Outcome::Killed,
+        }
+    }
+
+    /// The last line of standard error, as text of bounded length.
+    pub(super) fn last_error(&self) -> String {
+        let text = String::from_utf8_lossy(&self.last_error);
+        text.chars().take(MAX_MESSAGE / 4).collect()
+    }
+
+    /// Reads output until the pipes are empty or the worker has enough to take.
+    pub(super) fn read(&mut self, link: &mut Link, buffer: &mut [u8]) -> Result<(), ShimError> {
+        let attempt = self.attempt;
+        let last_error = &mut self.last_error;
+        for output in [&mut self.stdout, &mut self.stderr] {
+            let stream = output.stream;
+            let mut sent = Ok(());
+            let mut emit = |line: Bytes, cut: bool| {
+                if stream == Stream::Stderr && !line.iter().all(u8::is_ascii_whitespace) {
+                    *last_error = line.slice(..line.len().min(MAX_MESSAGE));
+                }
+                if sent.is_ok() {
+                    sent = link.send(&FromShim::Log { attempt, stream, cut, line });
+                }
+            };
+            // So many reads in one turn: nobody else waits while one attempt floods.
+            let mut turns = 4;
+            while turns > 0
+                && let Some(pipe) = &output.pipe
+            {
+                turns -= 1;
+                match nix::unistd::read(pipe, buffer) {
+                    Ok(0) => {
+                        output.pipe = None;
+                        output.lines.finish(&mut emit);
+                    }
+                    Ok(count) => output.lines.push(buffer.get(..count).unwrap_or_default(), &mut emit),
+                    Err(Errno::EAGAIN) => turns = 0,
+                    Err(Errno::EINTR) => {}
+                    Err(error) => return Err(ShimError::Pipe(error)),
+                }
+            }
+            sent?;
+        }
+        Ok(())
+    }
+
+    /// Gives the last lines of pipes that are given up.
+    pub(super) fn close(&mut self, link: &mut Link) -> Result<(), ShimError> {
+        let attempt = self.attempt;
+        for output in [&mut self.stdout, &mut self.stderr] {
+            let stream = output.stream;
+            let mut sent = Ok(());
+            if output.pipe.take().is_some() {
+                output.lines.finish(|line, cut| sent = link.send(&FromShim::Log { attempt, stream, cut, line }));
+            }
+            sent?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,556 @@
+//! The event loop: one thread that polls the socket, the signals and the children's pipes.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::clock::Moment;
+use super::family::{self, Strays};
+use super::input::{Feed, Input, Stdin};
+use super::link::Link;
+use super::memory::OomKills;
+use super::program::{NotStarted, Program, Surroundings};
+use super::results::{self, Found};
+use super::running::{Cause, Parts, Running};
+use super::scratch::Scratch;
+use super::{Config, ShimError};
+use crate::frames::{FromShim, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
+
+/// Reports wait so long for others to go with, while there is work in the queue.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// Reports do not wait above so many bytes.
+const HOLD_BYTES: usize = 16 << 10;
+
+/// Reports do not wait when fewer attempts than this are in the queue: the worker must learn to send more.
+const HOLD_QUEUE: usize = 3;
+
+/// Longest sleep while something runs: `poll` does not count the time that the machine sleeps, deadlines do.
+const NAP: Duration = Duration::from_secs(5);
+
+/// How long the end of killed processes is waited for.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// An attempt that has not started.
+struct Queued {
+    frame: StartFrame,
+    input: Input,
+}
+
+pub(super) struct Server {
+    link: Link,
+    signals: UnixStream,
+    asked_to_end: Arc<AtomicBool>,
+    scratch: Scratch,
+    drain: Duration,
+    notice: Duration,
+    greeted: bool,
+    draining: bool,
+    programs: [Option<Program>; PROGRAM_SLOTS as usize],
+    scripts: u64,
+    queue: VecDeque<Queued>,
+    running: Vec<Running>,
+    started: u64,
+    strays: Strays,
+    /// Until then nothing starts, because something killed may still be there.
+    quiet_by: Option<Moment>,
+    /// Up to then attempts may go on; `None`: the worker has set no limit.
+    lease: Option<Moment>,
+    unsent_since: Option<Moment>,
+    oom: OomKills,
+    null: File,
+    buffer: Box<[u8]>,
+}
+
+/// What woke the loop.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Socket,
+    Signals,
+    Output,
+    Feed(u64),
+}
+
+impl Server {
+    pub(super) fn new(config: Config) -> Result<Self, ShimError> {
+        let system = |what| move |error| ShimError::System(what, error);
+        nix::sys::prctl::set_child_subreaper(true)
+            .map_err(|errno| ShimError::System("adopt orphaned processes", errno.into()))?;
+        let (signals, raised) = UnixStream::pair().map_err(system("make a pair of sockets"))?;
+        signals.set_nonblocking(true).map_err(system("set up signals"))?;
+        let asked_to_end = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            // The flag first: when the pipe wakes the loop it is set.
+            signal_hook::flag::register(signal, Arc::clone(&asked_to_end)).map_err(system("receive signals"))?;
+            let raised = raised.try_clone().map_err(system("receive signals"))?;
+            signal_hook::low_level::pipe::register(signal, raised).map_err(system("receive signals"))?;
+        }
+        signal_hook::low_level::pipe::register(SIGCHLD, raised).map_err(system("receive signals"))?;
+        Ok(Self {
+            link: Link::new(config.socket)?,
+            signals,
+            asked_to_end,
+            scratch: Scratch::new(config.places),
+            drain: config.drain,
+            notice: config.notice,
+            greeted: false,
+            draining: false,
+            programs: [const { None }; PROGRAM_SLOTS as usize],
+            scripts: 0,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            started: 0,
+            strays: Strays::default(),
+            quiet_by: None,
+            lease: None,
+            unsent_since: None,
+            oom: OomKills::watch(),
+            null: File::open("/dev/null").map_err(system("open /dev/null"))?,
+            buffer: vec![0; 64 << 10].into(),
+        })
+    }
+
+    /// Serves until the worker closes the connection, a drain is over or something is wrong; then nothing is left.
+    pub(super) fn run(mut self) -> Result<(), ShimError> {
+        let served = self.serve();
+        let ended = self.end_everything();
+        served.and(ended)
+    }
+
+    fn serve(&mut self) -> Result<(), ShimError> {
+        self.link.send(&FromShim::Ready { version: VERSION })?;
+        loop {
+            let now = now()?;
+            let mut wake = self.tick(now)?;
+            self.start_queued(now)?;
+            if self.draining && self.queue.is_empty() && self.running.is_empty() && self.lease_is_over(now) {
+                self.link.flush()?;
+                return Ok(());
+            }
+            if let Some(hold) = self.hold(now) {
+                wake = earlier(wake, Some(hold));
+            } else if !self.link.flush()? {
+                return Ok(());
+            }
+            for (source, flags) in self.wait(now, wake)? {
+                match source {
+                    Source::Socket if flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) => {
+                        if !self.receive()? {
+                            return Ok(());
+                        }
+                    }
+                    Source::Signals => self.signalled()?,
+                    Source::Feed(attempt) => self.feed(attempt),
+                    Source::Socket | Source::Output => {}
+                }
+            }
+            self.read_outputs()?;
+        }
+    }
+
+    /// Everything that is due by the clock; says when the next thing will be.
+    fn tick(&mut self, now: Moment) -> Result<Option<Moment>, ShimError> {
+        if self.asked_to_end.swap(false, Ordering::Relaxed) && !self.draining {
+            self.draining = true;
+            self.link.send(&FromShim::Draining)?;
+            self.lease = earlier(self.lease, Some(now.after(self.notice)));
+        }
+        if self.lease_is_over(now) {
+            while let Some(queued) = self.queue.pop_front() {
+                self.never_ran(queued, Outcome::Killed, "the worker's permission to run was over".to_owned())?;
+            }
+            for running in &mut self.running {
+                running.end(Cause::Killed, now);
+            }
+        }
+        let mut wake = earlier(self.lease.filter(|lease| *lease > now), self.quiet_by.filter(|moment| *moment > now));
+        for running in &mut self.running {
+            wake = earlier(wake, running.tick(now));
+        }
+        let (room, mut index) = (self.link.has_room(), 0);
+        while let Some(running) = self.running.get(index) {
+            if running.has_exited() && (running.is_closed() || (room && running.is_overdue(now))) {
+                let running = self.running.swap_remove(index);
+                self.finish(running, now)?;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(wake)
+    }
+
+    /// Until when reports wait, if they do.
+    fn hold(&mut self, now: Moment) -> Option<Moment> {
+        if self.link.waiting() == 0 {
+            self.unsent_since = None;
+            return None;
+        }
+        let until = self.unsent_since.get_or_insert(now).after(HOLD);
+        let busy = !self.running.is_empty() && self.queue.len() >= HOLD_QUEUE;
+        if busy && self.link.waiting() < HOLD_BYTES && until > now {
+            return Some(until);
+        }
+        self.unsent_since = None;
+        None
+    }
+
+    fn wait(&mut self, now: Moment, wake: Option<Moment>) -> Result<Vec<(Source, PollFlags)>, ShimError> {
+        let mut sources = vec![Source::Socket, Source::Signals];
+        let held = self.unsent_since.is_some() || self.link.waiting() == 0;
+        let socket = if held { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+        let mut fds = vec![PollFd::new(self.link.as_fd(), socket), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let room = self.link.has_room();
+        for running in &self.running {
+            if room {
+                for pipe in [&running.stdout.pipe, &running.stderr.pipe].into_iter().flatten() {
+                    sources.push(Source::Output);
+                    fds.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+                }
+            }
+            if let Some(feed) = &running.feed {
+                sources.push(Source::Feed(running.attempt));
+                fds.push(PollFd::new(feed.as_fd(), PollFlags::POLLOUT));
+            }
+        }
+        let nap = wake.map(|wake| wake.since(now)).map(|nap| nap.min(NAP));
+        // Rounded up: waking a little before a deadline would only spin.
+        let timeout = nap.map_or(Ok(PollTimeout::NONE), |nap| {
+            PollTimeout::try_from(nap.saturating_add(Duration::from_nanos(999_999)))
+        });
+        let timeout = timeout.map_err(|error| ShimError::System("sleep", io::Error::other(error)))?;
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(ShimError::System("wait for events", error.into())),
+        }
+        let flags = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        Ok(sources.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    fn receive(&mut self) -> Result<bool, ShimError> {
+        if !self.link.receive()? {
+            return Ok(false);
+        }
+        let now = now()?;
+        while let Some(frame) = self.link.next()? {
+            self.obey(frame, now)?;
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, frame: ToShim, now: Moment) -> Result<(), ShimError> {
+        match frame {
+            ToShim::Hello { version } if version == VERSION && !self.greeted => self.greeted = true,
+            ToShim::Hello { version } => {
+                return protocol(format!("a greeting with version {version}, mine is {VERSION}"));
+            }
+            _ if !self.greeted => return protocol("no greeting".to_owned()),
+            ToShim::Program(program) => self.program(program)?,
+            ToShim::Start(frame) => self.enqueue(frame)?,
+            ToShim::InputFile { attempt, path } => self.input(attempt, |input| input.file(&path))?,
+            ToShim::InputData { attempt, data } => self.input(attempt, |input| input.data(&data))?,
+            ToShim::InputEnd { attempt } => self.input(attempt, |input| {
+                input.end();
+                true
+            })?,
+            ToShim::Kill { attempt } => self.kill(attempt, now)?,
+            ToShim::Extend { millis } => self.lease = Some(now.after(Duration::from_millis(millis))),
+            ToShim::Ping { nonce } => self.link.send(&FromShim::Pong { nonce })?,
+        }
+        Ok(())
+    }
+
+    fn program(&mut self, frame: ProgramFrame) -> Result<(), ShimError> {
+        let number = frame.slot;
+        let busy = self.queue.iter().any(|queued| queued.frame.slot == number)
+            || self.running.iter().any(|running| running.slot == number);
+        let Some(slot) = self.programs.get_mut(usize::from(number)).filter(|_| !busy) else {
+            return protocol(format!("a program for slot {number}, which is in use or does not exist"));
+        };
+        if let Some(old) = slot.take().as_ref().and_then(Program::script) {
+            results::remove(old).map_err(ShimError::Script)?;
+        }
+        let mut script = None;
+        if let Some(text) = &frame.script {
+            self.scripts += 1;
+            let path = self.scratch.small().map_err(ShimError::Script)?.join(format!("script-{}", self.scripts));
+            fs::write(&path, text).map_err(ShimError::Script)?;
+            script = Some(path);
+        }
+        *slot = Some(Program::new(frame, script));
+        Ok(())
+    }
+
+    fn enqueue(&mut self, frame: StartFrame) -> Result<(), ShimError> {
+        let attempt = frame.attempt;
+        if self.programs.get(usize::from(frame.slot)).is_none_or(Option::is_none) {
+            return protocol(format!("attempt {attempt} of the unknown program {}", frame.slot));
+        }
+        let known = self.queue.iter().any(|queued| queued.frame.attempt == attempt)
+            || self.running.iter().any(|running| running.attempt == attempt);
+        if known || self.queue.len() + self.running.len() >= MAX_HELD {
+            return protocol(format!("attempt {attempt} is one too many, or was started already"));
+        }
+        let input = Input::new(&frame.input, attempt, &mut self.scratch);
+        self.queue.push_back(Queued { frame, input });
+        Ok(())
+    }
+
+    /// Input for an attempt that was killed while it arrived is dropped.
+    fn input(&mut self, attempt: u64, take: impl FnOnce(&mut Input) -> bool) -> Result<(), ShimError> {
+        if self.running.iter().any(|running| running.attempt == attempt) {
+            return protocol(format!("input for attempt {attempt}, which runs already"));
+        }
+        let Some(queued) = self.queue.iter_mut().rev().find(|queued| queued.frame.attempt == attempt) else {
+            return Ok(());
+        };
+        if queued.input.is_whole() || !take(&mut queued.input) {
+            return protocol(format!("attempt {attempt} cannot take this input"));
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, attempt: u64, now: Moment) -> Result<(), ShimError> {
+        if let Some(running) = self.running.iter_mut().find(|running| running.attempt == attempt) {
+            running.end(Cause::Killed, now);
+        } else if let Some(at) = self.queue.iter().position(|queued| queued.frame.attempt == attempt)
+            && let Some(queued) = self.queue.remove(at)
+        {
+            self.never_ran(queued, Outcome::Killed, "killed before it started".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn start_queued(&mut self, now: Moment) -> Result<(), ShimError> {
+        if self.quiet_by.is_some_and(|moment| moment > now) {
+            return Ok(());
+        }
+        while self.link.has_room()
+            && let Some(queued) = self.queue.front()
+            && queued.input.is_whole()
+            && let Some(Some(program)) = self.programs.get_mut(usize::from(queued.frame.slot))
+            && self.running.len() < program.concurrency()
+            && let Some(mut queued) = self.queue.pop_front()
+        {
+            match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
+                Ok((child, feed, results)) => {
+                    self.started += 1;
+                    let parts = Parts {
+                        attempt: queued.frame.attempt,
+                        slot: queued.frame.slot,
+                        number: self.started,
+                        input: queued.input,
+                        results,
+                        grace: program.grace(),
+                        timeout: queued.frame.timeout_millis.map(Duration::from_millis),
+                        now,
+                    };
+                    let running = Running::new(child, feed, parts)
+                        .map_err(|error| ShimError::System("set up a child's pipes", error))?;
+                    self.running.push(running);
+                }
+                Err(NotStarted { outcome, message }) => self.never_ran(queued, outcome, message)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn never_ran(&mut self, mut queued: Queued, outcome: Outcome, message: String) -> Result<(), ShimError> {
+        remove_input(&mut queued.input);
+        let attempt = queued.frame.attempt;
+        self.link.send(&FromShim::Finished { attempt, outcome, results: None, message, micros: 0 })
+    }
+
+    fn finish(&mut self, mut running: Running, now: Moment) -> Result<(), ShimError> {
+        running.close(&mut self.link)?;
+        let mut outcome = running.outcome();
+        let (mut found, mut message) = (None, String::new());
+        if outcome == Outcome::Signal(Signal::SIGKILL as i32) && self.oom.rose() {
+            outcome = Outcome::OutOfMemory;
+        }
+        if outcome != Outcome::Exit(0) {
+            message = running.last_error();
+        }
+        if let Some((path, limit)) = &running.results {
+            let mut there = true;
+            if outcome == Outcome::Exit(0) {
+                match results::read(path, *limit) {
+                    Found::Nothing => there = false,
+                    Found::Results(bytes) => found = Some(bytes),
+                    Found::Refused(refusal, why) => (outcome, message) = (refusal, why),
+                }
+            }
+            if there {
+                // What cannot be removed now goes with the directory; its name is never used again.
+                let _ = results::remove(path);
+            }
+        }
+        remove_input(&mut running.input);
+        let micros = u64::try_from(running.took(now).as_micros()).unwrap_or(u64::MAX);
+        let attempt = running.attempt;
+        self.link.send(&FromShim::Finished { attempt, outcome, results: found, message, micros })
+    }
+
+    fn feed(&mut self, attempt: u64) {
+        if let Some(running) = self.running.iter_mut().find(|running| running.attempt == attempt)
+            && let Some(feed) = &mut running.feed
+            && !feed.write().unwrap_or(false)
+        {
+            running.feed = None;
+        }
+    }
+
+    fn signalled(&mut self) -> Result<(), ShimError> {
+        let mut drop = [0; 256];
+        loop {
+            match self.signals.read(&mut drop) {
+                Ok(256..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        self.reap()
+    }
+
+    /// Waits for all that have ended. A group is killed while its first process is still a zombie, so that its number
+    /// cannot have become somebody else's.
+    fn reap(&mut self) -> Result<(), ShimError> {
+        let now = now()?;
+        let mut ended = false;
+        let failed = |error: Errno| ShimError::System("wait for processes", error.into());
+        let alone = loop {
+            match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+                Ok(WaitStatus::StillAlive) => break false,
+                Err(error) if family::is_alone(error) => break true,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(failed(error)),
+                Ok(status) => {
+                    let Some(pid) = status.pid() else { break false };
+                    let running = self.running.iter_mut().find(|running| running.leader == pid && !running.has_exited());
+                    if running.is_some() {
+                        family::signal(pid, Signal::SIGKILL);
+                    }
+                    let status = waitpid(pid, Some(WaitPidFlag::WNOHANG)).map_err(failed)?;
+                    if let Some(running) = running {
+                        running.exited(status, now.after(self.drain));
+                        ended = true;
+                    }
+                }
+            }
+        };
+        self.quiet_by = None;
+        if !alone {
+            let leaders: Vec<Pid> =
+                self.running.iter().filter(|running| !running.has_exited()).map(|running| running.leader).collect();
+            if ended || leaders.is_empty() || self.strays.any() {
+                let oldest = self.running.iter().filter(|running| !running.has_exited()).map(|running| running.number);
+                self.strays.look(&leaders, self.started, oldest.min());
+            }
+            if leaders.is_empty() {
+                self.quiet_by = Some(now.after(self.drain));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_outputs(&mut self) -> Result<(), ShimError> {
+        for running in &mut self.running {
+            if self.link.has_room() {
+                running.read(&mut self.link, &mut self.buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lease_is_over(&self, now: Moment) -> bool {
+        self.lease.is_some_and(|lease| lease <= now)
+    }
+
+    /// Kills all that descends from this process and waits for it, within limits.
+    fn end_everything(&mut self) -> Result<(), ShimError> {
+        let by = now()?.after(LAST_WAIT);
+        for running in &self.running {
+            if !running.has_exited() {
+                family::signal(running.leader, Signal::SIGKILL);
+            }
+        }
+        while now()? < by {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => break,
+                Ok(WaitStatus::StillAlive) => {
+                    for child in family::children() {
+                        // ESRCH: it has just ended.
+                        let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+                    }
+                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                    // A wake-up of any kind: the loop looks again.
+                    let _ = poll(&mut fds, 5_u8);
+                    let _ = self.signals.read(&mut [0; 256]);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+type Started = (std::process::Child, Option<Feed>, Option<(PathBuf, u32)>);
+
+fn start(
+    frame: &StartFrame,
+    input: &mut Input,
+    program: &mut Program,
+    scratch: &mut Scratch,
+    null: &File,
+) -> Result<Started, NotStarted> {
+    let not_set_up = |what| move |error: io::Error| NotStarted::not_set_up(what, &error);
+    let (stdin, files) = match input.stdin().map_err(not_set_up("the input could not be stored"))? {
+        Stdin::Empty => (Stdio::from(null.try_clone().map_err(not_set_up("/dev/null"))?), None),
+        Stdin::File(file) => (Stdio::from(file), None),
+        Stdin::Pipe(files) => (Stdio::piped(), Some(files)),
+    };
+    let results = match program.results_limit() {
+        None => None,
+        Some(limit) => {
+            let directory = scratch.small().map_err(not_set_up("no place for results"))?;
+            Some((directory.join(format!("results-{}", frame.attempt)), limit))
+        }
+    };
+    let around = Surroundings { input: input.path(), results: results.as_ref().map(|(path, _)| path.as_path()), stdin };
+    let mut child = program.start(frame, around)?;
+    let feed = match (child.stdin.take(), files) {
+        (Some(pipe), Some(files)) => Some(Feed::new(pipe, files).map_err(not_set_up("standard input"))?),
+        _ => None,
+    };
+    Ok((child, feed, results))
+}
+
+/// What cannot be removed now goes with the private directory.
+fn remove_input(input: &mut Input) {
+    let _ = input.remove();
+}
+
+fn now() -> Result<Moment, ShimError> {
+    Moment::now().map_err(|error| ShimError::System("read the clock", error.into()))
+}
+
+fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    one.into_iter().chain(other).min()
+}
+
+fn protocol(what: String) -> Result<(), ShimError> {
+    Err(ShimError::Protocol(what))
+}
