@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::MARK;
 use super::expand::expand;
 use crate::frames::{Outcome, ProgramFrame, StartFrame};
 
@@ -58,7 +59,7 @@ pub(super) struct Surroundings<'a> {
 
 impl Program {
     pub(super) fn new(frame: ProgramFrame, script: Option<PathBuf>) -> Self {
-        let inherited = env::vars_os().filter(|(name, _)| !name.as_bytes().starts_with(OURS.as_bytes())).collect();
+        let inherited = env::vars_os().filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes())).collect();
         Self { frame, script, inherited, found: None }
     }
 

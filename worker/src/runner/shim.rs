@@ -1,0 +1,653 @@
+//! The runner that gives attempts to a shim process.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::connection::Connection;
+pub use super::connection::ShimCommand;
+use super::environment;
+use super::logs::{LogLine, LogSink};
+use super::outbox::{Outbox, Sent};
+use super::{Attempt, AttemptId, Ending, Failure, Finished, MAX_RESULTS, Program, ProgramId, Runner, RunnerError};
+use crate::frames::{
+    FrameError, FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ProgramFrame, ToShim, VERSION,
+};
+
+/// How much work the shim should have ahead: enough that it never waits for this side.
+const AHEAD: Duration = Duration::from_millis(10);
+
+/// At most so many attempts are sent ahead.
+const MAX_AHEAD: usize = 32;
+
+/// After so much, what has been read is looked at before more is.
+const READS: usize = 8;
+
+/// How patient a runner is. The defaults are for production.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A shim that was silent for so long is asked whether it lives.
+    pub ask_after: Duration,
+    /// A shim that does not answer for so long is killed.
+    pub silence: Duration,
+    /// Beyond timeout and grace, how long the end of an attempt may take before the shim is killed.
+    pub slack: Duration,
+    /// The pause before the second shim; it doubles with every one that dies without having run anything.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long a full log sink is waited for before lines are dropped.
+    pub log_patience: Duration,
+    /// How long a shim may take to end when it is told to.
+    pub goodbye: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ask_after: Duration::from_secs(5),
+            silence: Duration::from_secs(30),
+            slack: Duration::from_secs(10),
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(10),
+            log_patience: Duration::from_secs(2),
+            goodbye: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An attempt that has not ended.
+struct Flight {
+    program: Arc<Program>,
+    partition: u64,
+    attempt: u32,
+    timeout: Option<Duration>,
+    /// The shim may have begun it.
+    sent: bool,
+    input_failed: Option<String>,
+}
+
+struct Slot {
+    program: Arc<Program>,
+    in_flight: usize,
+    last_used: u64,
+}
+
+/// Runs attempts in a shim, which it starts when needed, watches, and replaces when it dies.
+pub struct ShimRunner {
+    command: ShimCommand,
+    limits: Limits,
+    sink: Arc<dyn LogSink>,
+    slots: Vec<Slot>,
+    uses: u64,
+    flights: HashMap<AttemptId, Flight>,
+    outbox: Outbox,
+    connection: Option<Connection>,
+    /// A dead shim is being buried; then its attempts end with this message.
+    burial: Option<(JoinHandle<()>, String)>,
+    finished: Vec<Finished>,
+    lines: Vec<LogLine>,
+    lines_since: Option<Instant>,
+    greeted: bool,
+    draining: bool,
+    /// The caller knows about the draining.
+    draining_told: bool,
+    /// How many shims in a row have ended without an attempt.
+    failures: u32,
+    not_before: Option<Instant>,
+    heard: Instant,
+    asked: Option<Instant>,
+    progress: Instant,
+    /// Up to when attempts may go on, if there is a limit.
+    lease: Option<Instant>,
+    /// This side may have slept itself, so a shim is given a second chance from here.
+    suspected: Option<Instant>,
+    /// How long an attempt takes, in seconds: a moving average.
+    pace: Option<f64>,
+}
+
+impl ShimRunner {
+    /// A runner that starts its shims with this command and gives log lines to this sink.
+    pub fn new(command: ShimCommand, limits: Limits, sink: Arc<dyn LogSink>) -> Self {
+        let now = Instant::now();
+        Self {
+            command,
+            limits,
+            sink,
+            slots: Vec::new(),
+            uses: 0,
+            flights: HashMap::new(),
+            outbox: Outbox::default(),
+            connection: None,
+            burial: None,
+            finished: Vec::new(),
+            lines: Vec::new(),
+            lines_since: None,
+            greeted: false,
+            draining: false,
+            draining_told: false,
+            failures: 0,
+            not_before: None,
+            heard: now,
+            asked: None,
+            progress: now,
+            lease: None,
+            suspected: None,
+            pace: None,
+        }
+    }
+
+    /// The process id of the shim, while there is one.
+    pub fn shim_pid(&self) -> Option<u32> {
+        self.connection.as_ref().map(Connection::pid)
+    }
+
+    fn slot_of(&self, program: ProgramId) -> Option<(u8, &Slot)> {
+        let at = self.slots.iter().position(|slot| slot.program.id == program)?;
+        Some((u8::try_from(at).ok()?, self.slots.get(at)?))
+    }
+
+    fn prepare_now(&mut self, program: Arc<Program>) -> Result<(), RunnerError> {
+        self.uses += 1;
+        let uses = self.uses;
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.program.id == program.id) {
+            slot.last_used = uses;
+            return if slot.program == program { Ok(()) } else { Err(RunnerError::ProgramChanged(program.id)) };
+        }
+        check(&program)?;
+        let at = if self.slots.len() < usize::from(PROGRAM_SLOTS) {
+            self.slots.len()
+        } else {
+            let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_flight == 0);
+            idle.min_by_key(|(_, slot)| slot.last_used).map(|(at, _)| at).ok_or(RunnerError::TooManyPrograms)?
+        };
+        let number = u8::try_from(at).map_err(|_| RunnerError::TooManyPrograms)?;
+        self.outbox.program(frame(number, &program)).map_err(|source| RunnerError::TooLarge {
+            what: format!("the command, arguments, script and variables of step `{}`", program.step),
+            source,
+        })?;
+        let slot = Slot { program, in_flight: 0, last_used: uses };
+        match self.slots.get_mut(at) {
+            Some(place) => *place = slot,
+            None => self.slots.push(slot),
+        }
+        Ok(())
+    }
+
+    fn start_now(&mut self, attempt: Attempt) -> Result<(), RunnerError> {
+        let Some((number, slot)) = self.slot_of(attempt.program) else {
+            return Err(RunnerError::UnknownProgram(attempt.program));
+        };
+        if self.flights.contains_key(&attempt.id) {
+            return Err(RunnerError::DuplicateAttempt(attempt.id));
+        }
+        if self.capacity(attempt.program) == 0 {
+            return Err(RunnerError::Full);
+        }
+        let program = Arc::clone(&slot.program);
+        let env = environment::of(&attempt, &program);
+        let flight = Flight {
+            program,
+            partition: attempt.partition,
+            attempt: attempt.attempt,
+            timeout: attempt.timeout,
+            sent: false,
+            input_failed: None,
+        };
+        let (id, partition) = (attempt.id, attempt.partition);
+        self.outbox.start(attempt, number, env).map_err(|source| RunnerError::TooLarge {
+            what: format!("the variables of partition {partition} of step `{}`", flight.program.step),
+            source,
+        })?;
+        if self.flights.is_empty() {
+            self.progress = Instant::now();
+            self.heard = self.progress;
+        }
+        self.flights.insert(id, flight);
+        self.uses += 1;
+        if let Some(slot) = self.slots.get_mut(usize::from(number)) {
+            slot.in_flight += 1;
+            slot.last_used = self.uses;
+        }
+        Ok(())
+    }
+
+    /// Takes an attempt out of flight and reports it.
+    fn end(&mut self, id: AttemptId, took: Duration, ending: impl FnOnce(&Flight) -> Ending) -> bool {
+        let Some(flight) = self.flights.remove(&id) else { return false };
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.program.id == flight.program.id) {
+            slot.in_flight = slot.in_flight.saturating_sub(1);
+        }
+        let (partition, attempt) = (flight.partition, flight.attempt);
+        self.finished.push(Finished { id, partition, attempt, ending: ending(&flight), took });
+        true
+    }
+
+    /// Sees to it that there is a shim, or waits for the time to start one.
+    async fn connect(&mut self) -> Result<(), RunnerError> {
+        if let Some((burial, _)) = &mut self.burial {
+            // A panic in there is none of the caller's business: the shim is as dead as it can be made.
+            let _ = burial.await;
+            if let Some((_, why)) = self.burial.take() {
+                self.end_all_sent(&why);
+            }
+            return Ok(());
+        }
+        if let Some(moment) = self.not_before {
+            sleep_until(moment).await;
+            self.not_before = None;
+        }
+        let programs = self.slots.iter().zip(0_u8..).map(|(slot, number)| frame(number, &slot.program));
+        self.outbox.restart(programs).map_err(|source| RunnerError::TooLarge { what: "a program".to_owned(), source })?;
+        match Connection::open(&self.command) {
+            Ok(connection) => {
+                tracing::debug!(pid = connection.pid(), "started a shim");
+                self.connection = Some(connection);
+                let now = Instant::now();
+                (self.heard, self.progress, self.asked, self.suspected) = (now, now, None, None);
+                self.greeted = false;
+                match self.lease {
+                    Some(lease) => self.send_lease(lease.saturating_duration_since(now)),
+                    None => Ok(()),
+                }
+            }
+            Err(source) => {
+                self.pause();
+                let command = self.command.program.display().to_string();
+                Err(RunnerError::Spawn { command, source })
+            }
+        }
+    }
+
+    fn send_lease(&mut self, lease: Duration) -> Result<(), RunnerError> {
+        let extend = ToShim::Extend { millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX) };
+        self.outbox.control(&extend).map_err(|source| RunnerError::TooLarge { what: "a lease".to_owned(), source })
+    }
+
+    fn pause(&mut self) {
+        let pause = self.limits.first_pause.saturating_mul(1 << self.failures.min(16));
+        self.not_before = Some(Instant::now() + pause.min(self.limits.longest_pause));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Gives up a shim: kills it and all that it has started, then reports its attempts.
+    fn lose(&mut self, why: String) {
+        let Some(connection) = self.connection.take() else { return };
+        tracing::warn!(pid = connection.pid(), attempts = self.flights.len(), "the shim is lost: {why}");
+        let process = connection.close();
+        // No patience: its socket is closed or it cannot be trusted.
+        self.burial = Some((tokio::task::spawn_blocking(move || process.bury(Duration::ZERO)), why));
+        self.pause();
+    }
+
+    fn end_all_sent(&mut self, why: &str) {
+        let mut lost: Vec<AttemptId> =
+            self.flights.iter().filter(|(_, flight)| flight.sent).map(|(id, _)| *id).collect();
+        lost.sort_unstable();
+        for id in lost {
+            self.outbox.forget(id);
+            self.end(id, Duration::ZERO, |_| Ending::Failed { failure: Failure::ShimDied, message: why.to_owned() });
+        }
+    }
+
+    /// Writes and reads what can be without waiting. An error is the shim's.
+    fn exchange(&mut self) -> Result<(), String> {
+        loop {
+            let sent = self.outbox.fill().map_err(|error| error.to_string())?;
+            self.note(sent);
+            let Some(connection) = &mut self.connection else { return Ok(()) };
+            if self.outbox.wire().is_empty() {
+                break;
+            }
+            match connection.socket.try_write(self.outbox.wire()) {
+                Ok(count) => {
+                    self.outbox.written(count);
+                    self.progress = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What it has said before its end is still to be read; then the end is seen there.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(error) => return Err(format!("its socket failed: {error}")),
+            }
+        }
+        if !self.lines.is_empty() {
+            // Not reading is our choice, so the shim is not silent.
+            self.heard = Instant::now();
+            return Ok(());
+        }
+        for _ in 0..READS {
+            let Some(connection) = &mut self.connection else { return Ok(()) };
+            match connection.receive() {
+                Ok(None) => break,
+                Ok(Some(0)) => return Err("it closed its socket".to_owned()),
+                Ok(Some(_)) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("its socket failed: {error}")),
+            }
+            self.heard = Instant::now();
+            (self.asked, self.suspected) = (None, None);
+            while let Some(connection) = &mut self.connection
+                && let Some(frame) = connection.next().map_err(|error| format!("it sent a bad frame: {error}"))?
+            {
+                self.hear(frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, sent: impl IntoIterator<Item = Sent>) {
+        for event in sent {
+            match event {
+                Sent::Start(id) => {
+                    if let Some(flight) = self.flights.get_mut(&id) {
+                        flight.sent = true;
+                    }
+                }
+                Sent::InputFailed(id, error) => {
+                    if let Some(flight) = self.flights.get_mut(&id) {
+                        flight.input_failed = Some(format!("the input could not be read: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a frame of the shim, which may be hostile: what does not fit is an error, and the shim's end.
+    fn hear(&mut self, frame: FromShim) -> Result<(), String> {
+        match frame {
+            FromShim::Ready { version } if version == VERSION && !self.greeted => self.greeted = true,
+            FromShim::Ready { version } => return Err(format!("it greeted with version {version}, mine is {VERSION}")),
+            _ if !self.greeted => return Err("it did not greet".to_owned()),
+            FromShim::Log { attempt, stream, cut, line } => {
+                let flight = self.flights.get(&AttemptId(attempt)).filter(|flight| flight.sent);
+                let Some(flight) = flight else { return Err(format!("it wrote about the unknown attempt {attempt}")) };
+                if line.len() > MAX_LINE {
+                    return Err(format!("it sent a line of {} bytes", line.len()));
+                }
+                let (partition, attempt) = (flight.partition, flight.attempt);
+                let step = Arc::clone(&flight.program.step);
+                self.lines.push(LogLine { step, partition, attempt, stream, cut, line });
+            }
+            FromShim::Finished { attempt, outcome, results, message, micros } => {
+                let id = AttemptId(attempt);
+                let Some(flight) = self.flights.get(&id).filter(|flight| flight.sent) else {
+                    return Err(format!("it ended the unknown attempt {attempt}"));
+                };
+                let limit = flight.program.results_limit;
+                let size = results.as_ref().map(|bytes| bytes.len() as u64);
+                let allowed = limit.filter(|_| outcome == Outcome::Exit(0)).map(u64::from);
+                if size.is_some_and(|size| allowed.is_none_or(|allowed| size > allowed)) {
+                    return Err(format!("it sent results that attempt {attempt} cannot have"));
+                }
+                let message = message.chars().take(MAX_MESSAGE).collect();
+                let took = Duration::from_micros(micros);
+                if !took.is_zero() {
+                    let before = self.pace.unwrap_or(took.as_secs_f64());
+                    self.pace = Some(before + (took.as_secs_f64() - before) / 8.0);
+                    self.failures = 0;
+                }
+                self.progress = Instant::now();
+                self.outbox.forget(id);
+                self.end(id, took, |flight| match outcome {
+                    Outcome::Exit(0) => Ending::Succeeded { results },
+                    other => failed(other, message, flight),
+                });
+            }
+            FromShim::Draining => self.draining = true,
+            FromShim::Pong { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the lines to the sink. While it is full they are kept, for a limited time.
+    fn pass_lines_on(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        let Err(back) = self.sink.append(lines) else {
+            self.lines_since = None;
+            return;
+        };
+        let since = *self.lines_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > self.limits.log_patience {
+            tracing::warn!(lines = back.len(), "the log is full for too long: lines are dropped");
+            self.sink.lost(back.len() as u64);
+            self.lines_since = None;
+        } else {
+            self.lines = back;
+        }
+    }
+
+    /// When the shim is to be asked or given up, unless it is heard before.
+    fn next_look(&self) -> Option<Instant> {
+        if self.flights.is_empty() {
+            return None;
+        }
+        if let Some(suspected) = self.suspected {
+            return Some(suspected + self.second_chance());
+        }
+        let silence = match self.asked {
+            Some(asked) => asked + self.limits.silence,
+            None => self.heard + self.limits.ask_after,
+        };
+        Some(self.stuck_at().map_or(silence, |stuck| stuck.min(silence)))
+    }
+
+    /// When an attempt must have ended, if all have a time-out.
+    fn stuck_at(&self) -> Option<Instant> {
+        let mut longest = Duration::ZERO;
+        for flight in self.flights.values() {
+            longest = longest.max(flight.timeout?.saturating_add(flight.program.grace));
+        }
+        self.progress.checked_add(longest.saturating_add(self.limits.slack))
+    }
+
+    fn second_chance(&self) -> Duration {
+        self.limits.ask_after.min(Duration::from_secs(1))
+    }
+
+    /// Judges a shim when it is time to. What it has sent has been read before.
+    fn look(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        if self.connection.is_none() || self.next_look().is_none_or(|moment| moment > now) {
+            return Ok(());
+        }
+        let stuck = self.stuck_at().is_some_and(|moment| moment <= now);
+        let silent = self.asked.is_some_and(|asked| asked + self.limits.silence <= now);
+        if !stuck && !silent {
+            self.suspected = None;
+            if self.asked.is_none() {
+                self.asked = Some(now);
+                self.outbox.control(&ToShim::Ping { nonce: 0 }).map_err(|error| error.to_string())?;
+            }
+            return Ok(());
+        }
+        match self.suspected {
+            None => {
+                self.suspected = Some(now);
+                Ok(())
+            }
+            Some(_) if stuck => Err("it did not end an attempt in time".to_owned()),
+            Some(_) => Err("it does not answer".to_owned()),
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self) {
+        let look = self.next_look();
+        let Some(connection) = &self.connection else { return };
+        let (socket, lines) = (&connection.socket, self.lines.is_empty());
+        let writes = !self.outbox.wire().is_empty();
+        let reads = self.outbox.is_reading();
+        let mut timer = pin!(async {
+            match look {
+                Some(moment) => sleep_until(moment).await,
+                None => std::future::pending().await,
+            }
+        });
+        let chunk = tokio::select! {
+            // Errors of the two show again when the socket is used.
+            _ = socket.readable(), if lines => None,
+            _ = socket.writable(), if writes => None,
+            chunk = self.outbox.read(), if reads => Some(chunk),
+            () = &mut timer => None,
+            () = sleep(Duration::from_millis(5)), if !lines => None,
+        };
+        match chunk {
+            Some(Ok(sent)) => self.note(sent),
+            Some(Err(error)) => self.lose(error.to_string()),
+            None => {}
+        }
+    }
+}
+
+impl Runner for ShimRunner {
+    async fn prepare(&mut self, program: Arc<Program>) -> Result<(), RunnerError> {
+        self.prepare_now(program)
+    }
+
+    async fn start(&mut self, attempt: Attempt) -> Result<(), RunnerError> {
+        self.start_now(attempt)
+    }
+
+    fn capacity(&self, program: ProgramId) -> usize {
+        let Some((_, slot)) = self.slot_of(program) else { return 0 };
+        if self.draining {
+            return 0;
+        }
+        let concurrency = usize::from(slot.program.concurrency.max(1));
+        let pace = self.pace.unwrap_or(1.0).max(1e-6);
+        // The product is small and positive.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let ahead = (AHEAD.as_secs_f64() / pace * concurrency as f64) as usize;
+        let most = (concurrency + ahead.clamp(1, MAX_AHEAD)).min(MAX_HELD);
+        most.saturating_sub(self.flights.len())
+    }
+
+    async fn next(&mut self) -> Result<Vec<Finished>, RunnerError> {
+        loop {
+            if self.connection.is_none() {
+                self.connect().await?;
+            }
+            if let Err(why) = self.exchange().and_then(|()| self.look()) {
+                self.lose(why);
+            }
+            self.pass_lines_on();
+            if !self.finished.is_empty() {
+                return Ok(std::mem::take(&mut self.finished));
+            }
+            if self.draining && !self.draining_told {
+                self.draining_told = true;
+                return Ok(Vec::new());
+            }
+            self.wait().await;
+        }
+    }
+
+    async fn kill(&mut self, attempt: AttemptId) -> Result<(), RunnerError> {
+        let Some(flight) = self.flights.get(&attempt) else { return Ok(()) };
+        let sent = flight.sent;
+        self.outbox.forget(attempt);
+        if sent {
+            let kill = ToShim::Kill { attempt: attempt.0 };
+            self.outbox.control(&kill).map_err(|source| RunnerError::TooLarge { what: "a kill".to_owned(), source })?;
+        } else {
+            let message = "killed before it started".to_owned();
+            self.end(attempt, Duration::ZERO, |_| Ending::Failed { failure: Failure::Killed, message });
+        }
+        Ok(())
+    }
+
+    async fn extend(&mut self, lease: Duration) -> Result<(), RunnerError> {
+        self.lease = Instant::now().checked_add(lease);
+        self.send_lease(lease)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    async fn shutdown(mut self) {
+        self.pass_lines_on();
+        let goodbye = self.limits.goodbye;
+        if let Some(connection) = self.connection.take() {
+            let process = connection.close();
+            // A panic in there leaves nothing to be done here.
+            let _ = tokio::task::spawn_blocking(move || process.bury(goodbye)).await;
+        }
+        if let Some((burial, _)) = self.burial.take() {
+            let _ = burial.await;
+        }
+    }
+}
+
+impl Drop for ShimRunner {
+    /// A worker that is aborted cannot wait: the shim sees the end of its socket at once, a thread waits for its end.
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let (process, goodbye) = (connection.close(), self.limits.goodbye);
+            let buried = std::thread::Builder::new().name("shim-burial".to_owned()).spawn(move || process.bury(goodbye));
+            if let Err(error) = buried {
+                tracing::warn!(%error, "no thread to wait for a shim's end");
+            }
+        }
+    }
+}
+
+fn frame(slot: u8, program: &Program) -> ProgramFrame {
+    ProgramFrame {
+        slot,
+        concurrency: program.concurrency.max(1),
+        command: program.command.clone(),
+        script: program.script.clone(),
+        args: program.args.clone(),
+        env: program.env.clone(),
+        grace_millis: u64::try_from(program.grace.as_millis()).unwrap_or(u64::MAX),
+        results_limit: program.results_limit,
+    }
+}
+
+/// What no process could be given, or no frame can carry, is refused before anything is sent.
+fn check(program: &Program) -> Result<(), RunnerError> {
+    let step = &program.step;
+    if program.results_limit.is_some_and(|limit| limit > MAX_RESULTS) {
+        let source = FrameError::TooLong(program.results_limit.unwrap_or_default() as usize);
+        return Err(RunnerError::TooLarge { what: format!("the limit of results of step `{step}`"), source });
+    }
+    if let Some((name, _)) = program.env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(RunnerError::Invalid(format!("step `{step}`: `{name}` cannot be the name of a variable")));
+    }
+    if program.command.is_empty() && program.script.is_none() {
+        return Err(RunnerError::Invalid(format!("step `{step}`: there is neither a command nor a script")));
+    }
+    Ok(())
+}
+
+fn failed(outcome: Outcome, message: String, flight: &Flight) -> Ending {
+    let failure = match outcome {
+        Outcome::Exit(code) => Failure::Exit(code),
+        Outcome::Signal(signal) => Failure::Signal(signal),
+        Outcome::TimedOut => Failure::Timeout(flight.timeout.unwrap_or_default()),
+        Outcome::OutOfMemory => Failure::OutOfMemory,
+        Outcome::Killed => {
+            if let Some(message) = &flight.input_failed {
+                return Ending::Failed { failure: Failure::InputUnreadable, message: message.clone() };
+            }
+            Failure::Killed
+        }
+        Outcome::CommandNotFound => Failure::CommandNotFound,
+        Outcome::NotExecutable => Failure::NotExecutable,
+        Outcome::NotSetUp => Failure::NotSetUp,
+        Outcome::ResultTooLarge(size) => {
+            Failure::ResultTooLarge { size, limit: flight.program.results_limit.unwrap_or_default() }
+        }
+        Outcome::ResultUnreadable => Failure::ResultUnreadable,
+    };
+    Ending::Failed { failure, message }
+}
