@@ -40,6 +40,16 @@ pub trait Content: Clone + Debug + Eq + Hash + Default {
 
     /// Adds what other partitions gave. Exactly associative and commutative. On an error `self` is unspecified.
     fn merge(&mut self, other: &Self) -> Result<(), Self::Error>;
+
+    /// About how many bytes it holds; a worker bounds what it holds by it.
+    fn weight(&self) -> usize {
+        0
+    }
+
+    /// Whether it names outputs, which must be durable before the commit that names them.
+    fn has_outputs(&self) -> bool {
+        false
+    }
 }
 
 /// A shard as the operator assigned it.
