@@ -9,4 +9,5 @@ pub mod cover;
 pub mod protocol;
 pub mod reduce;
 pub mod retry;
+pub mod settlement;
 mod varint;

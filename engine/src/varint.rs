@@ -52,7 +52,6 @@ pub fn len_signed(number: i128) -> usize {
     len(zigzag(number))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low seven bits are meant")]
 fn low_byte(number: u128) -> u8 {
     (number & 0x7f) as u8
 }
@@ -78,6 +77,7 @@ impl<'a> Reader<'a> {
     }
 
     /// How many bytes are left.
+    #[cfg(test)]
     pub fn left(&self) -> usize {
         self.0.len()
     }

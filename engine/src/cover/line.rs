@@ -61,20 +61,16 @@ impl LineCover {
             // the whole range is given up at its end, not read to its own.
             let limit = self.end - 1;
             let searched = self.up_to(limit, rest);
-            match find_line_feed(searched) {
-                Some(index) => {
-                    self.state = State::Within;
-                    rest = self.skip(rest, index + 1);
+            let Some(index) = find_line_feed(searched) else {
+                let searched = searched.len();
+                self.skip(rest, searched);
+                if self.position >= limit {
+                    self.state = State::Done;
                 }
-                None => {
-                    let searched = searched.len();
-                    self.skip(rest, searched);
-                    if self.position >= limit {
-                        self.state = State::Done;
-                    }
-                    return &[];
-                }
-            }
+                return &[];
+            };
+            self.state = State::Within;
+            rest = self.skip(rest, index + 1);
         }
         if self.state == State::Done {
             return &[];

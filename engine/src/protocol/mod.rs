@@ -7,7 +7,8 @@
 //!
 //! * [`fold`]: which sealed shards count, which are dropped, and why;
 //! * [`handout`]: what of `[0, N)` may be assigned;
-//! * [`worker`]: what a worker does on each event.
+//! * [`worker`]: what a worker does on each event;
+//! * [`wire`]: the same in the API's objects.
 //!
 //! The types are generic over a [`World`], so that the exhaustive model explores this very code with small identities
 //! and with contents that remember where they came from.
@@ -21,6 +22,7 @@ use braid_crds::{
 
 pub mod fold;
 pub mod handout;
+pub mod wire;
 pub mod worker;
 
 /// What the protocol does not look into.

@@ -41,6 +41,9 @@ pub enum Given {
 }
 
 impl Cell {
+    /// No cell is longer encoded: the widest is a sum of the largest and the smallest double.
+    pub const MAX_LEN: usize = 300;
+
     /// The cell of one partition; `None` if what it gives is not for this reducer.
     pub fn of(reduce: Reduce, given: Given, partition: u64) -> Option<Self> {
         Some(match (reduce, given) {
@@ -50,6 +53,14 @@ impl Cell {
             (Reduce::Min, Given::Number(value)) => Self::Min(Extreme { value, partition }),
             (Reduce::Max, Given::Number(value)) => Self::Max(Extreme { value, partition }),
         })
+    }
+
+    /// Whether both together may take more bytes than the one and the other.
+    pub fn may_widen(&self, other: &Self) -> bool {
+        !matches!(
+            (self, other),
+            (Self::Sum(Sum::Integer(_)), Self::Sum(Sum::Integer(_))) | (Self::Count(_), Self::Count(_))
+        )
     }
 
     /// Adds another cell; false, and nothing done, if it is of another reducer.

@@ -4,7 +4,7 @@
 //! beyond the sum of 2^128 of the largest. Nothing is ever rounded, so the order of additions does not matter; it is
 //! rounded once, when it is shown.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt::Write as _};
 
 use crate::varint::{self, ReadError, Reader};
 
@@ -149,7 +149,7 @@ impl Exact {
         let mut groups = groups.into_iter().rev();
         digits.push_str(&groups.next().unwrap_or(0).to_string());
         for group in groups {
-            digits.push_str(&format!("{group:019}"));
+            let _ = write!(digits, "{group:019}"); // a String takes everything
         }
         digits
     }

@@ -10,7 +10,6 @@ use braid_crds::{limits, status::StepResult, worker::CardResult, workflow::Reduc
 
 use super::{
     RawResults, ReduceError,
-    cell::Cell,
     given::Text,
     number::Number,
     slot::{Cells, Declared, Part, Slot},
@@ -132,13 +131,13 @@ impl Fold {
         Ok(())
     }
 
-    /// Whether a commit could still hold this fold with `contribution` added: if not, what is here must be committed
-    /// first. If there is nothing here yet, no commit can hold it: the step cannot go on.
-    pub fn fits(&self, contribution: &Contribution) -> Result<(), ReduceError> {
+    /// By at most how many bytes a commit of this fold grows with `contribution`. An error if one of its partials would
+    /// become too large: then what is here must be committed first. If there is nothing here yet, no commit can hold it,
+    /// and the step cannot go on.
+    pub fn growth(&self, contribution: &Contribution) -> Result<usize, ReduceError> {
+        let mut growth = 0;
         for (index, part) in &contribution.0 {
-            let (Some(slot), Part::Keyed(_)) = (self.slots.get(*index), part) else {
-                continue;
-            };
+            let Some(slot) = self.slots.get(*index) else { continue };
             let bytes = slot.len_with(part);
             if bytes > limits::PARTIAL_BYTES {
                 return Err(ReduceError::TooLarge {
@@ -147,8 +146,9 @@ impl Fold {
                     max: limits::PARTIAL_BYTES,
                 });
             }
+            growth += base64_len(bytes.saturating_sub(slot.encoded_len())) + slot.declared.name.len() + 24;
         }
-        Ok(())
+        Ok(growth)
     }
 
     /// Adds what other partitions gave. On an error `self` is unspecified.
@@ -215,7 +215,7 @@ impl Fold {
             let bytes = STANDARD
                 .decode(state)
                 .map_err(|_| ReduceError::Base64(slot.declared.name.clone()))?;
-            *slot = Slot::decode(Arc::clone(&slot.declared), &bytes)?;
+            *slot = Slot::decode(&slot.declared, &bytes)?;
         }
         Ok(fold)
     }
@@ -254,27 +254,6 @@ impl Hash for Fold {
     fn hash<H: Hasher>(&self, state: &mut H) {
         for (declared, count, cells) in self.content() {
             (&declared.name, count, cells).hash(state);
-        }
-    }
-}
-
-impl Slot {
-    /// At most so many encoded bytes with `part` added.
-    fn len_with(&self, part: &Part) -> usize {
-        let (Part::Keyed(parts), Cells::Keyed(cells, _)) = (part, &self.cells) else {
-            return self.encoded_len();
-        };
-        let at_most = |(key, cell): &(String, Cell)| super::slot::entry_len(key, cell);
-        let len = self.encoded_len() + parts.iter().map(at_most).sum::<usize>() + 8;
-        if len <= limits::PARTIAL_BYTES {
-            return len;
-        }
-        // Near the cap it is worth to be exact: most keys are known already.
-        let mut with = self.clone();
-        let added = parts.iter().filter(|(key, _)| !cells.contains_key(key)).count();
-        match with.add(part.clone()) {
-            Ok(()) => with.encoded_len(),
-            Err(_) => len + added,
         }
     }
 }

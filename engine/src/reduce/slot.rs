@@ -238,14 +238,45 @@ impl Slot {
         1 + varint::len(u128::from(self.count)) + cells
     }
 
+    /// At most so many encoded bytes with `part` added.
+    pub fn len_with(&self, part: &Part) -> usize {
+        let added = match part {
+            Part::Plain(_) => Cell::MAX_LEN,
+            Part::Keyed(parts) => (parts.iter())
+                .map(|(key, cell)| match self.cell_of(key) {
+                    Some(held) if held.may_widen(cell) => Cell::MAX_LEN,
+                    _ => entry_len(key, cell),
+                })
+                .sum(),
+        };
+        // Two counts may grow by a byte each.
+        let at_most = self.encoded_len() + added + 2;
+        if at_most <= limits::PARTIAL_BYTES {
+            return at_most;
+        }
+        // Near the cap it is worth to be exact: most keys are there already.
+        let mut with = self.clone();
+        match with.add(part.clone()) {
+            Ok(()) => with.encoded_len(),
+            Err(_) => at_most,
+        }
+    }
+
+    fn cell_of(&self, key: &str) -> Option<&Cell> {
+        match &self.cells {
+            Cells::Plain(_) => None,
+            Cells::Keyed(cells, _) => cells.get(key),
+        }
+    }
+
     /// Reads canonical bytes of a result of which at least one partition gave something.
-    pub fn decode(declared: Arc<Declared>, bytes: &[u8]) -> Result<Self, ReduceError> {
+    pub fn decode(declared: &Arc<Declared>, bytes: &[u8]) -> Result<Self, ReduceError> {
         let malformed = |error| ReduceError::Malformed(declared.name.clone(), error);
         let mut reader = Reader::new(bytes);
         if reader.byte().map_err(malformed)? != VERSION {
             return Err(malformed(ReadError::Number));
         }
-        let mut slot = Self::new(Arc::clone(&declared));
+        let mut slot = Self::new(Arc::clone(declared));
         slot.count = reader.narrow().map_err(malformed)?;
         if slot.count == 0 {
             return Err(malformed(ReadError::Number));
@@ -278,13 +309,11 @@ impl Slot {
 }
 
 fn merge_plain(held: &mut Option<Cell>, cell: &Cell) -> bool {
-    match held {
-        Some(held) => held.merge(cell),
-        None => {
-            *held = Some(cell.clone());
-            true
-        }
-    }
+    let Some(held) = held else {
+        *held = Some(cell.clone());
+        return true;
+    };
+    held.merge(cell)
 }
 
 fn merge_entry(held: &mut Cell, cell: &Cell, bytes: &mut usize) -> bool {
