@@ -6,6 +6,7 @@
 
 pub mod assign;
 pub mod cover;
+pub mod plan;
 pub mod protocol;
 pub mod reduce;
 pub mod retry;

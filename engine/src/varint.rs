@@ -77,7 +77,6 @@ impl<'a> Reader<'a> {
     }
 
     /// How many bytes are left.
-    #[cfg(test)]
     pub fn left(&self) -> usize {
         self.0.len()
     }
