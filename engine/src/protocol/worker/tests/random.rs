@@ -4,12 +4,15 @@
 use proptest::prelude::*;
 
 use super::{
-    super::super::{fold::fold, handout::unassigned},
+    super::super::{
+        fold::{Verdict, fold},
+        handout::{live, unassigned},
+    },
     object::Object,
     *,
 };
 
-const TOTAL: u64 = 12;
+const TOTAL: u64 = 16;
 
 #[derive(Clone, Debug)]
 struct Worker {
@@ -52,7 +55,7 @@ enum Trouble {
 fn trouble() -> impl Strategy<Value = Trouble> {
     let worker = 0..3_usize;
     prop_oneof![
-        3 => (1..6_u64, 0..5_u8).prop_map(|(size, mode)| Trouble::Assign { size, mode }),
+        3 => (1..12_u64, 0..5_u8).prop_map(|(size, mode)| Trouble::Assign { size, mode }),
         1 => (0..4_usize).prop_map(|which| Trouble::Seal { which }),
         1 => (0..4_usize).prop_map(|which| Trouble::Cut { which }),
         2 => any::<bool>().prop_map(|adopt| Trouble::Fold { adopt }),
@@ -94,7 +97,7 @@ impl Everything {
         let start = ME + u8::try_from(self.workers.len()).unwrap();
         let bounds = Bounds {
             results: 3,
-            bytes: 4,
+            bytes: 2,
             deferred: 2,
         };
         self.workers.push(Worker {
@@ -144,8 +147,8 @@ impl Everything {
             return;
         }
         let waiting = self.record.deferred.first().map(|deferred| deferred.partition);
-        let live = super::super::super::handout::live(&self.record, [&self.object.desk]);
-        let range = match waiting.filter(|p| !live.contains(*p)) {
+        let taken = live(&self.record, [&self.object.desk]);
+        let range = match waiting.filter(|p| !taken.contains(*p)) {
             Some(partition) => PartitionRange::new(partition, partition + 1),
             None => match unassigned(&self.record, TOTAL, [&self.object.desk]).ranges().next() {
                 Some(gap) => PartitionRange::new(gap.start(), gap.end().min(gap.start() + size)),
@@ -167,8 +170,8 @@ impl Everything {
         assert!(self.record.content.times.values().all(|times| *times == 1));
         let left: Vec<ShardId> = verdicts
             .iter()
-            .filter(|(_, _, verdict)| verdict.drops() || *verdict == super::super::super::fold::Verdict::Fold)
-            .map(|(_, id, _)| *id)
+            .filter(|((), _, verdict)| verdict.drops() || *verdict == Verdict::Fold)
+            .map(|((), id, _)| *id)
             .collect();
         if left.is_empty() {
             return;
@@ -179,8 +182,8 @@ impl Everything {
             for id in left.iter().filter(|_| adopt && desk.start.is_some()) {
                 let cut = desk.shard(*id).unwrap();
                 let cursor = desk.cursor(cut).0;
-                let live = super::super::super::handout::live(&record, [&*edited]);
-                if cursor < cut.range.end() && Some(cut.start_id) == desk.start && !live.contains(cursor) {
+                let taken = live(&record, [&*edited]);
+                if cursor < cut.range.end() && Some(cut.start_id) == desk.start && !taken.contains(cursor) {
                     edited.next_id = edited.next_id.next();
                     edited.shards.push(Shard {
                         start_id: cut.start_id,
