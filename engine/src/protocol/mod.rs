@@ -7,8 +7,11 @@
 //!
 //! * [`fold`]: which sealed shards count, which are dropped, and why;
 //! * [`handout`]: what of `[0, N)` may be assigned;
+//! * [`publish`]: how counted outputs become visible, each once;
+//! * [`close`]: when a step is over, and how what failed is opened again;
+//! * [`retire`]: when a desk may be deleted;
 //! * [`worker`]: what a worker does on each event;
-//! * [`wire`]: the same in the API's objects.
+//! * [`wire`]: all of this in the API's objects.
 //!
 //! The types are generic over a [`World`], so that the exhaustive model explores this very code with small identities
 //! and with contents that remember where they came from.
@@ -20,8 +23,11 @@ use braid_crds::{
     worker::{History, Mode},
 };
 
+pub mod close;
 pub mod fold;
 pub mod handout;
+pub mod publish;
+pub mod retire;
 pub mod wire;
 pub mod worker;
 

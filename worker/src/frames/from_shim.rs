@@ -129,7 +129,12 @@ impl Frame for FromShim {
                 out.put_u8(1);
                 out.put_u16_le(*version);
             }
-            Self::Log { attempt, stream, cut, line } => {
+            Self::Log {
+                attempt,
+                stream,
+                cut,
+                line,
+            } => {
                 out.put_u8(2);
                 out.put_u64_le(*attempt);
                 out.put_u8(match stream {
@@ -139,7 +144,13 @@ impl Frame for FromShim {
                 out.put_u8(u8::from(*cut));
                 put_bytes(out, line);
             }
-            Self::Finished { attempt, outcome, results, message, micros } => {
+            Self::Finished {
+                attempt,
+                outcome,
+                results,
+                message,
+                micros,
+            } => {
                 out.put_u8(3);
                 out.put_u64_le(*attempt);
                 outcome.put(out);
@@ -157,7 +168,9 @@ impl Frame for FromShim {
 
     fn take(kind: u8, body: &mut Fields) -> Result<Self, FrameError> {
         Ok(match kind {
-            1 => Self::Ready { version: body.u16("version")? },
+            1 => Self::Ready {
+                version: body.u16("version")?,
+            },
             2 => Self::Log {
                 attempt: body.u64("attempt")?,
                 stream: match body.u8("stream")? {
@@ -176,7 +189,9 @@ impl Frame for FromShim {
                 micros: body.u64("micros")?,
             },
             4 => Self::Draining,
-            5 => Self::Pong { nonce: body.u64("nonce")? },
+            5 => Self::Pong {
+                nonce: body.u64("nonce")?,
+            },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -28,21 +28,29 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
         (any::<u8>(), any::<u16>(), vec(".{0,20}", 0..4), option::of(".{0,200}")),
         (vec(".{0,20}", 0..4), pairs(), any::<u64>(), option::of(any::<u32>())),
     )
-        .prop_map(|((slot, concurrency, command, script), (args, env, grace_millis, results_limit))| {
-            ToShim::Program(ProgramFrame {
-                slot,
-                concurrency,
-                command,
-                script,
-                args,
-                env,
-                grace_millis,
-                results_limit,
-            })
-        });
+        .prop_map(
+            |((slot, concurrency, command, script), (args, env, grace_millis, results_limit))| {
+                ToShim::Program(ProgramFrame {
+                    slot,
+                    concurrency,
+                    command,
+                    script,
+                    args,
+                    env,
+                    grace_millis,
+                    results_limit,
+                })
+            },
+        );
     let start = (any::<u64>(), any::<u8>(), option::of(any::<u64>()), pairs(), input()).prop_map(
         |(attempt, slot, timeout_millis, env, input)| {
-            ToShim::Start(StartFrame { attempt, slot, timeout_millis, env, input })
+            ToShim::Start(StartFrame {
+                attempt,
+                slot,
+                timeout_millis,
+                env,
+                input,
+            })
         },
     );
     prop_oneof![
@@ -77,7 +85,12 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
     prop_oneof![
         any::<u16>().prop_map(|version| FromShim::Ready { version }),
         (any::<u64>(), any::<bool>(), any::<bool>(), bytes(300)).prop_map(|(attempt, err, cut, line)| {
-            FromShim::Log { attempt, stream: if err { Stream::Stderr } else { Stream::Stdout }, cut, line }
+            FromShim::Log {
+                attempt,
+                stream: if err { Stream::Stderr } else { Stream::Stdout },
+                cut,
+                line,
+            }
         }),
         (any::<u64>(), outcome(), option::of(bytes(300)), ".{0,40}", any::<u64>()).prop_map(
             |(attempt, outcome, results, message, micros)| FromShim::Finished {
@@ -158,7 +171,10 @@ fn decode(bytes: &[u8]) -> Result<Option<FromShim>, FrameError> {
 fn an_announced_length_above_the_limit_is_refused_before_the_body_arrives() {
     let length = u32::try_from(MAX_BODY + 1).unwrap();
     assert_eq!(decode(&length.to_le_bytes()), Err(FrameError::TooLong(MAX_BODY + 1)));
-    assert_eq!(decode(&u32::MAX.to_le_bytes()), Err(FrameError::TooLong(u32::MAX as usize)));
+    assert_eq!(
+        decode(&u32::MAX.to_le_bytes()),
+        Err(FrameError::TooLong(u32::MAX as usize))
+    );
 }
 
 #[test]
@@ -167,7 +183,10 @@ fn impossible_frames_are_told_apart() {
     assert_eq!(decode(&[1, 0, 0, 0, 200]), Err(FrameError::UnknownKind(200)));
     assert_eq!(decode(&[2, 0, 0, 0, 4, 9]), Err(FrameError::Trailing(1)));
     assert_eq!(decode(&[2, 0, 0, 0, 1, 1]), Err(FrameError::Truncated("version")));
-    assert_eq!(decode(&[10, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7]), Err(FrameError::BadValue("stream")));
+    assert_eq!(
+        decode(&[10, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
+        Err(FrameError::BadValue("stream"))
+    );
 }
 
 #[test]
@@ -183,7 +202,10 @@ fn a_list_of_four_billion_entries_takes_no_memory() {
 #[test]
 fn a_frame_above_the_limit_is_not_sent_in_part() {
     let mut wire = BytesMut::from(&b"before"[..]);
-    let frame = ToShim::InputData { attempt: 1, data: Bytes::from(vec![0; MAX_BODY]) };
+    let frame = ToShim::InputData {
+        attempt: 1,
+        data: Bytes::from(vec![0; MAX_BODY]),
+    };
     assert!(matches!(encode(&frame, &mut wire), Err(FrameError::TooLong(_))));
     assert_eq!(&wire[..], b"before");
 }

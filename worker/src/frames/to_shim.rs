@@ -119,7 +119,9 @@ impl Frame for ToShim {
                 out.put_u8(program.slot);
                 out.put_u16_le(program.concurrency);
                 put_list(out, &program.command, |out, text| put_bytes(out, text.as_bytes()));
-                put_optional(out, program.script.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+                put_optional(out, program.script.as_ref(), |out, text| {
+                    put_bytes(out, text.as_bytes())
+                });
                 put_list(out, &program.args, |out, text| put_bytes(out, text.as_bytes()));
                 put_list(out, &program.env, put_pair);
                 out.put_u64_le(program.grace_millis);
@@ -175,7 +177,9 @@ impl Frame for ToShim {
 
     fn take(kind: u8, body: &mut Fields) -> Result<Self, FrameError> {
         Ok(match kind {
-            1 => Self::Hello { version: body.u16("version")? },
+            1 => Self::Hello {
+                version: body.u16("version")?,
+            },
             2 => Self::Program(ProgramFrame {
                 slot: body.u8("slot")?,
                 concurrency: body.u16("concurrency")?,
@@ -193,19 +197,36 @@ impl Frame for ToShim {
                 env: body.list("env", Fields::pair)?,
                 input: match body.u8("input")? {
                     0 => InputShape::None,
-                    1 => {
-                        InputShape::One { name: body.optional("name", Fields::text)?, length: body.u64("length")? }
-                    }
-                    2 => InputShape::Many { length: body.u64("length")? },
+                    1 => InputShape::One {
+                        name: body.optional("name", Fields::text)?,
+                        length: body.u64("length")?,
+                    },
+                    2 => InputShape::Many {
+                        length: body.u64("length")?,
+                    },
                     _ => return Err(FrameError::BadValue("input")),
                 },
             }),
-            4 => Self::InputFile { attempt: body.u64("attempt")?, path: body.text("path")? },
-            5 => Self::InputData { attempt: body.u64("attempt")?, data: body.bytes("data")? },
-            6 => Self::InputEnd { attempt: body.u64("attempt")? },
-            7 => Self::Kill { attempt: body.u64("attempt")? },
-            8 => Self::Extend { millis: body.u64("millis")? },
-            9 => Self::Ping { nonce: body.u64("nonce")? },
+            4 => Self::InputFile {
+                attempt: body.u64("attempt")?,
+                path: body.text("path")?,
+            },
+            5 => Self::InputData {
+                attempt: body.u64("attempt")?,
+                data: body.bytes("data")?,
+            },
+            6 => Self::InputEnd {
+                attempt: body.u64("attempt")?,
+            },
+            7 => Self::Kill {
+                attempt: body.u64("attempt")?,
+            },
+            8 => Self::Extend {
+                millis: body.u64("millis")?,
+            },
+            9 => Self::Ping {
+                nonce: body.u64("nonce")?,
+            },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -90,7 +90,11 @@ impl Decoder {
         let kind = body.get_u8();
         let mut fields = Fields(body);
         let frame = F::take(kind, &mut fields)?;
-        if fields.0.is_empty() { Ok(Some(frame)) } else { Err(FrameError::Trailing(fields.0.len())) }
+        if fields.0.is_empty() {
+            Ok(Some(frame))
+        } else {
+            Err(FrameError::Trailing(fields.0.len()))
+        }
     }
 
     /// Whether the stream may end here, that is: not inside a frame.
@@ -142,7 +146,9 @@ impl Fields {
 
     pub(super) fn text(&mut self, name: &'static str) -> Result<String, FrameError> {
         let bytes = self.bytes(name)?;
-        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| FrameError::NotUtf8(name))
+        std::str::from_utf8(&bytes)
+            .map(str::to_owned)
+            .map_err(|_| FrameError::NotUtf8(name))
     }
 
     pub(super) fn optional<T>(
@@ -150,7 +156,11 @@ impl Fields {
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Result<T, FrameError>,
     ) -> Result<Option<T>, FrameError> {
-        if self.bool(name)? { read(self, name).map(Some) } else { Ok(None) }
+        if self.bool(name)? {
+            read(self, name).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// A list. Every entry takes bytes of the body, so its length bounds the list, whatever the count says.

@@ -54,7 +54,12 @@ impl Connection {
             .spawn()?;
         let process = ShimProcess { child, mark };
         match UnixStream::from_std(ours) {
-            Ok(socket) => Ok(Self { socket, decoder: Decoder::default(), process, read: vec![0; 64 << 10].into() }),
+            Ok(socket) => Ok(Self {
+                socket,
+                decoder: Decoder::default(),
+                process,
+                read: vec![0; 64 << 10].into(),
+            }),
             Err(error) => {
                 process.bury(Duration::ZERO);
                 Err(error)
@@ -70,7 +75,9 @@ impl Connection {
     pub(super) fn receive(&mut self) -> io::Result<Option<usize>> {
         match self.socket.try_read(&mut self.read) {
             Ok(count) => {
-                self.decoder.buffer().extend_from_slice(self.read.get(..count).unwrap_or_default());
+                self.decoder
+                    .buffer()
+                    .extend_from_slice(self.read.get(..count).unwrap_or_default());
                 Ok(Some(count))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

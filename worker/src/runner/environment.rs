@@ -17,7 +17,11 @@ pub(super) fn of(attempt: &Attempt, program: &Program) -> Vec<(String, String)> 
         Item::Json(item) => {
             env.push(("BRAID_ITEM".to_owned(), item.to_string()));
             if let Value::Object(fields) = item.as_ref() {
-                env.extend(fields.iter().map(|(key, value)| (format!("BRAID_ITEM_{}", upper(key)), plain(value))));
+                env.extend(
+                    fields
+                        .iter()
+                        .map(|(key, value)| (format!("BRAID_ITEM_{}", upper(key)), plain(value))),
+                );
             }
         }
     }
@@ -33,7 +37,15 @@ pub(super) fn of(attempt: &Attempt, program: &Program) -> Vec<(String, String)> 
 
 /// A key as a part of a variable's name.
 fn upper(key: &str) -> String {
-    key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    key.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 /// Texts as they are, everything else as JSON.

@@ -19,7 +19,6 @@ mod orphans;
 mod outbox;
 mod shim;
 
-
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -225,7 +224,10 @@ pub enum Failure {
 impl Failure {
     /// Whether another attempt could end otherwise.
     pub fn may_be_retried(&self) -> bool {
-        !matches!(self, Self::CommandNotFound | Self::NotExecutable | Self::ResultTooLarge { .. })
+        !matches!(
+            self,
+            Self::CommandNotFound | Self::NotExecutable | Self::ResultTooLarge { .. }
+        )
     }
 }
 

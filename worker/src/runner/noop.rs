@@ -23,7 +23,11 @@ pub struct NoopRunner {
 impl NoopRunner {
     /// A runner whose attempts all have these results.
     pub fn new(results: Option<Bytes>) -> Self {
-        Self { results, programs: HashMap::new(), finished: Vec::new() }
+        Self {
+            results,
+            programs: HashMap::new(),
+            finished: Vec::new(),
+        }
     }
 
     fn take(&mut self, attempt: &Attempt) -> Result<(), RunnerError> {
@@ -37,7 +41,9 @@ impl NoopRunner {
             id: attempt.id,
             partition: attempt.partition,
             attempt: attempt.attempt,
-            ending: Ending::Succeeded { results: self.results.clone() },
+            ending: Ending::Succeeded {
+                results: self.results.clone(),
+            },
             took: Duration::ZERO,
         });
         Ok(())

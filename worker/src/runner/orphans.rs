@@ -53,7 +53,10 @@ fn marked(entry: &[u8]) -> Vec<Pid> {
     }
     // Only groups that a marked process leads, or whose leader is dead: never the group of whoever started the shim.
     let mine = getpgid(None).ok();
-    let groups: HashSet<Pid> = found.iter().filter_map(|pid| processes.get(pid).map(|process| process.group)).collect();
+    let groups: HashSet<Pid> = found
+        .iter()
+        .filter_map(|pid| processes.get(pid).map(|process| process.group))
+        .collect();
     for (pid, process) in &processes {
         let group = process.group;
         let lost = found.contains(&group) || !processes.contains_key(&group);
@@ -91,7 +94,10 @@ fn all() -> impl Iterator<Item = (Pid, Process)> {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?;
         let group: i32 = fields.nth(1)?.parse().ok()?;
-        let process = Process { parent: Pid::from_raw(parent), group: Pid::from_raw(group) };
+        let process = Process {
+            parent: Pid::from_raw(parent),
+            group: Pid::from_raw(group),
+        };
         (!matches!(state, "Z" | "X")).then_some((Pid::from_raw(pid), process))
     })
 }

@@ -20,7 +20,11 @@ enum Entry {
     /// A program; sent anew to each new shim.
     Program(BytesMut),
     /// The start of an attempt, or a part of its input that is small.
-    Part { attempt: AttemptId, bytes: BytesMut, start: bool },
+    Part {
+        attempt: AttemptId,
+        bytes: BytesMut,
+        start: bool,
+    },
     /// The bytes of a file of its input.
     Data { attempt: AttemptId, data: Data },
 }
@@ -56,7 +60,8 @@ impl Outbox {
     pub(super) fn restart(&mut self, programs: impl Iterator<Item = ProgramFrame>) -> Result<(), FrameError> {
         self.wire.clear();
         self.reading = None;
-        self.entries.retain(|entry| matches!(entry, Entry::Part { .. } | Entry::Data { .. }));
+        self.entries
+            .retain(|entry| matches!(entry, Entry::Part { .. } | Entry::Data { .. }));
         encode(&ToShim::Hello { version: VERSION }, &mut self.wire)?;
         for program in programs {
             encode(&ToShim::Program(program), &mut self.wire)?;
@@ -65,7 +70,8 @@ impl Outbox {
     }
 
     pub(super) fn program(&mut self, frame: ProgramFrame) -> Result<(), FrameError> {
-        self.entries.push_back(Entry::Program(encoded(&ToShim::Program(frame))?));
+        self.entries
+            .push_back(Entry::Program(encoded(&ToShim::Program(frame))?));
         Ok(())
     }
 
@@ -77,18 +83,31 @@ impl Outbox {
     /// Puts an attempt with its input in line. On an error nothing has been.
     pub(super) fn start(&mut self, attempt: Attempt, slot: u8, env: Vec<(String, String)>) -> Result<(), FrameError> {
         let id = attempt.id;
-        let part = |bytes, start| Entry::Part { attempt: id, bytes, start };
+        let part = |bytes, start| Entry::Part {
+            attempt: id,
+            bytes,
+            start,
+        };
         let shape = match &attempt.input {
             Input::None => InputShape::None,
-            Input::One { name, data } => {
-                InputShape::One { name: name.as_deref().map(str::to_owned), length: data.length() }
-            }
-            Input::Many(files) => {
-                InputShape::Many { length: files.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.length())) }
-            }
+            Input::One { name, data } => InputShape::One {
+                name: name.as_deref().map(str::to_owned),
+                length: data.length(),
+            },
+            Input::Many(files) => InputShape::Many {
+                length: files.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.length())),
+            },
         };
-        let timeout_millis = attempt.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        let start = StartFrame { attempt: id.0, slot, timeout_millis, env, input: shape };
+        let timeout_millis = attempt
+            .timeout
+            .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let start = StartFrame {
+            attempt: id.0,
+            slot,
+            timeout_millis,
+            env,
+            input: shape,
+        };
         let mut entries = vec![part(encoded(&ToShim::Start(start))?, true)];
         let has_input = !matches!(attempt.input, Input::None);
         match attempt.input {
@@ -96,7 +115,10 @@ impl Outbox {
             Input::One { data, .. } => entries.push(Entry::Data { attempt: id, data }),
             Input::Many(files) => {
                 for (path, data) in files {
-                    let frame = ToShim::InputFile { attempt: id.0, path: (*path).to_owned() };
+                    let frame = ToShim::InputFile {
+                        attempt: id.0,
+                        path: (*path).to_owned(),
+                    };
                     entries.push(part(encoded(&frame)?, false));
                     entries.push(Entry::Data { attempt: id, data });
                 }
@@ -145,14 +167,23 @@ impl Outbox {
                         sent.push(Sent::Start(attempt));
                     }
                 }
-                Entry::Data { attempt, data: Data::Bytes(mut data) } => {
+                Entry::Data {
+                    attempt,
+                    data: Data::Bytes(mut data),
+                } => {
                     let chunk = data.split_to(data.len().min(CHUNK));
                     self.chunk(attempt, chunk)?;
                     if !data.is_empty() {
-                        self.entries.push_front(Entry::Data { attempt, data: Data::Bytes(data) });
+                        self.entries.push_front(Entry::Data {
+                            attempt,
+                            data: Data::Bytes(data),
+                        });
                     }
                 }
-                Entry::Data { attempt, data: Data::File { file, offset, length } } => {
+                Entry::Data {
+                    attempt,
+                    data: Data::File { file, offset, length },
+                } => {
                     let now = length.min(CHUNK as u64);
                     let size = usize::try_from(now).unwrap_or(CHUNK);
                     if size == 0 {
@@ -165,7 +196,11 @@ impl Outbox {
                         Ok(Bytes::from(chunk))
                     });
                     self.reading = Some((attempt, read));
-                    let data = Data::File { file, offset: offset.saturating_add(now), length: length - now };
+                    let data = Data::File {
+                        file,
+                        offset: offset.saturating_add(now),
+                        length: length - now,
+                    };
                     self.entries.push_front(Entry::Data { attempt, data });
                 }
             }
@@ -175,7 +210,9 @@ impl Outbox {
 
     /// Waits for the chunk of a file that is being read. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<Option<Sent>, FrameError> {
-        let Some((attempt, reading)) = &mut self.reading else { return Ok(None) };
+        let Some((attempt, reading)) = &mut self.reading else {
+            return Ok(None);
+        };
         let attempt = *attempt;
         let chunk = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.reading = None;
@@ -196,7 +233,13 @@ impl Outbox {
         if data.is_empty() {
             return Ok(());
         }
-        encode(&ToShim::InputData { attempt: attempt.0, data }, &mut self.wire)
+        encode(
+            &ToShim::InputData {
+                attempt: attempt.0,
+                data,
+            },
+            &mut self.wire,
+        )
     }
 }
 

@@ -157,21 +157,36 @@ impl ShimRunner {
         let uses = self.uses;
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.program.id == program.id) {
             slot.last_used = uses;
-            return if slot.program == program { Ok(()) } else { Err(RunnerError::ProgramChanged(program.id)) };
+            return if slot.program == program {
+                Ok(())
+            } else {
+                Err(RunnerError::ProgramChanged(program.id))
+            };
         }
         check(&program)?;
         let at = if self.slots.len() < usize::from(PROGRAM_SLOTS) {
             self.slots.len()
         } else {
             let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_flight == 0);
-            idle.min_by_key(|(_, slot)| slot.last_used).map(|(at, _)| at).ok_or(RunnerError::TooManyPrograms)?
+            idle.min_by_key(|(_, slot)| slot.last_used)
+                .map(|(at, _)| at)
+                .ok_or(RunnerError::TooManyPrograms)?
         };
         let number = u8::try_from(at).map_err(|_| RunnerError::TooManyPrograms)?;
-        self.outbox.program(frame(number, &program)).map_err(|source| RunnerError::TooLarge {
-            what: format!("the command, arguments, script and variables of step `{}`", program.step),
-            source,
-        })?;
-        let slot = Slot { program, in_flight: 0, last_used: uses };
+        self.outbox
+            .program(frame(number, &program))
+            .map_err(|source| RunnerError::TooLarge {
+                what: format!(
+                    "the command, arguments, script and variables of step `{}`",
+                    program.step
+                ),
+                source,
+            })?;
+        let slot = Slot {
+            program,
+            in_flight: 0,
+            last_used: uses,
+        };
         match self.slots.get_mut(at) {
             Some(place) => *place = slot,
             None => self.slots.push(slot),
@@ -200,10 +215,15 @@ impl ShimRunner {
             input_failed: None,
         };
         let (id, partition) = (attempt.id, attempt.partition);
-        self.outbox.start(attempt, number, env).map_err(|source| RunnerError::TooLarge {
-            what: format!("the variables of partition {partition} of step `{}`", flight.program.step),
-            source,
-        })?;
+        self.outbox
+            .start(attempt, number, env)
+            .map_err(|source| RunnerError::TooLarge {
+                what: format!(
+                    "the variables of partition {partition} of step `{}`",
+                    flight.program.step
+                ),
+                source,
+            })?;
         if self.flights.is_empty() {
             self.progress = Instant::now();
             self.heard = self.progress;
@@ -219,12 +239,20 @@ impl ShimRunner {
 
     /// Takes an attempt out of flight and reports it.
     fn end(&mut self, id: AttemptId, took: Duration, ending: impl FnOnce(&Flight) -> Ending) -> bool {
-        let Some(flight) = self.flights.remove(&id) else { return false };
+        let Some(flight) = self.flights.remove(&id) else {
+            return false;
+        };
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.program.id == flight.program.id) {
             slot.in_flight = slot.in_flight.saturating_sub(1);
         }
         let (partition, attempt) = (flight.partition, flight.attempt);
-        self.finished.push(Finished { id, partition, attempt, ending: ending(&flight), took });
+        self.finished.push(Finished {
+            id,
+            partition,
+            attempt,
+            ending: ending(&flight),
+            took,
+        });
         true
     }
 
@@ -242,8 +270,15 @@ impl ShimRunner {
             sleep_until(moment).await;
             self.not_before = None;
         }
-        let programs = self.slots.iter().zip(0_u8..).map(|(slot, number)| frame(number, &slot.program));
-        self.outbox.restart(programs).map_err(|source| RunnerError::TooLarge { what: "a program".to_owned(), source })?;
+        let programs = self
+            .slots
+            .iter()
+            .zip(0_u8..)
+            .map(|(slot, number)| frame(number, &slot.program));
+        self.outbox.restart(programs).map_err(|source| RunnerError::TooLarge {
+            what: "a program".to_owned(),
+            source,
+        })?;
         match Connection::open(&self.command) {
             Ok(connection) => {
                 tracing::debug!(pid = connection.pid(), "started a shim");
@@ -265,8 +300,13 @@ impl ShimRunner {
     }
 
     fn send_lease(&mut self, lease: Duration) -> Result<(), RunnerError> {
-        let extend = ToShim::Extend { millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX) };
-        self.outbox.control(&extend).map_err(|source| RunnerError::TooLarge { what: "a lease".to_owned(), source })
+        let extend = ToShim::Extend {
+            millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.outbox.control(&extend).map_err(|source| RunnerError::TooLarge {
+            what: "a lease".to_owned(),
+            source,
+        })
     }
 
     fn pause(&mut self) {
@@ -277,8 +317,14 @@ impl ShimRunner {
 
     /// Gives up a shim: kills it and all that it has started, then reports its attempts.
     fn lose(&mut self, why: String) {
-        let Some(connection) = self.connection.take() else { return };
-        tracing::warn!(pid = connection.pid(), attempts = self.flights.len(), "the shim is lost: {why}");
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        tracing::warn!(
+            pid = connection.pid(),
+            attempts = self.flights.len(),
+            "the shim is lost: {why}"
+        );
         let process = connection.close();
         // No patience: its socket is closed or it cannot be trusted.
         self.burial = Some((tokio::task::spawn_blocking(move || process.bury(Duration::ZERO)), why));
@@ -286,12 +332,19 @@ impl ShimRunner {
     }
 
     fn end_all_sent(&mut self, why: &str) {
-        let mut lost: Vec<AttemptId> =
-            self.flights.iter().filter(|(_, flight)| flight.sent).map(|(id, _)| *id).collect();
+        let mut lost: Vec<AttemptId> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.sent)
+            .map(|(id, _)| *id)
+            .collect();
         lost.sort_unstable();
         for id in lost {
             self.outbox.forget(id);
-            self.end(id, Duration::ZERO, |_| Ending::Failed { failure: Failure::ShimDied, message: why.to_owned() });
+            self.end(id, Duration::ZERO, |_| Ending::Failed {
+                failure: Failure::ShimDied,
+                message: why.to_owned(),
+            });
         }
     }
 
@@ -300,7 +353,9 @@ impl ShimRunner {
         loop {
             let sent = self.outbox.fill().map_err(|error| error.to_string())?;
             self.note(sent);
-            let Some(connection) = &mut self.connection else { return Ok(()) };
+            let Some(connection) = &mut self.connection else {
+                return Ok(());
+            };
             if self.outbox.wire().is_empty() {
                 break;
             }
@@ -321,7 +376,9 @@ impl ShimRunner {
             return Ok(());
         }
         for _ in 0..READS {
-            let Some(connection) = &mut self.connection else { return Ok(()) };
+            let Some(connection) = &mut self.connection else {
+                return Ok(());
+            };
             match connection.receive() {
                 Ok(None) => break,
                 Ok(Some(0)) => return Err("it closed its socket".to_owned()),
@@ -332,7 +389,9 @@ impl ShimRunner {
             self.heard = Instant::now();
             (self.asked, self.suspected) = (None, None);
             while let Some(connection) = &mut self.connection
-                && let Some(frame) = connection.next().map_err(|error| format!("it sent a bad frame: {error}"))?
+                && let Some(frame) = connection
+                    .next()
+                    .map_err(|error| format!("it sent a bad frame: {error}"))?
             {
                 self.hear(frame)?;
             }
@@ -363,17 +422,37 @@ impl ShimRunner {
             FromShim::Ready { version } if version == VERSION && !self.greeted => self.greeted = true,
             FromShim::Ready { version } => return Err(format!("it greeted with version {version}, mine is {VERSION}")),
             _ if !self.greeted => return Err("it did not greet".to_owned()),
-            FromShim::Log { attempt, stream, cut, line } => {
+            FromShim::Log {
+                attempt,
+                stream,
+                cut,
+                line,
+            } => {
                 let flight = self.flights.get(&AttemptId(attempt)).filter(|flight| flight.sent);
-                let Some(flight) = flight else { return Err(format!("it wrote about the unknown attempt {attempt}")) };
+                let Some(flight) = flight else {
+                    return Err(format!("it wrote about the unknown attempt {attempt}"));
+                };
                 if line.len() > MAX_LINE {
                     return Err(format!("it sent a line of {} bytes", line.len()));
                 }
                 let (partition, attempt) = (flight.partition, flight.attempt);
                 let step = Arc::clone(&flight.program.step);
-                self.lines.push(LogLine { step, partition, attempt, stream, cut, line });
+                self.lines.push(LogLine {
+                    step,
+                    partition,
+                    attempt,
+                    stream,
+                    cut,
+                    line,
+                });
             }
-            FromShim::Finished { attempt, outcome, results, message, micros } => {
+            FromShim::Finished {
+                attempt,
+                outcome,
+                results,
+                message,
+                micros,
+            } => {
                 let id = AttemptId(attempt);
                 let Some(flight) = self.flights.get(&id).filter(|flight| flight.sent) else {
                     return Err(format!("it ended the unknown attempt {attempt}"));
@@ -464,7 +543,9 @@ impl ShimRunner {
             self.suspected = None;
             if self.asked.is_none() {
                 self.asked = Some(now);
-                self.outbox.control(&ToShim::Ping { nonce: 0 }).map_err(|error| error.to_string())?;
+                self.outbox
+                    .control(&ToShim::Ping { nonce: 0 })
+                    .map_err(|error| error.to_string())?;
             }
             return Ok(());
         }
@@ -517,14 +598,20 @@ impl Runner for ShimRunner {
     }
 
     fn capacity(&self, program: ProgramId) -> usize {
-        let Some((_, slot)) = self.slot_of(program) else { return 0 };
+        let Some((_, slot)) = self.slot_of(program) else {
+            return 0;
+        };
         if self.draining {
             return 0;
         }
         let concurrency = usize::from(slot.program.concurrency.max(1));
         let pace = self.pace.unwrap_or(1.0).max(1e-6);
         // The product is small and positive.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
         let ahead = (AHEAD.as_secs_f64() / pace * concurrency as f64) as usize;
         let most = (concurrency + ahead.clamp(1, MAX_AHEAD)).min(MAX_HELD);
         most.saturating_sub(self.flights.len())
@@ -551,15 +638,23 @@ impl Runner for ShimRunner {
     }
 
     async fn kill(&mut self, attempt: AttemptId) -> Result<(), RunnerError> {
-        let Some(flight) = self.flights.get(&attempt) else { return Ok(()) };
+        let Some(flight) = self.flights.get(&attempt) else {
+            return Ok(());
+        };
         let sent = flight.sent;
         self.outbox.forget(attempt);
         if sent {
             let kill = ToShim::Kill { attempt: attempt.0 };
-            self.outbox.control(&kill).map_err(|source| RunnerError::TooLarge { what: "a kill".to_owned(), source })?;
+            self.outbox.control(&kill).map_err(|source| RunnerError::TooLarge {
+                what: "a kill".to_owned(),
+                source,
+            })?;
         } else {
             let message = "killed before it started".to_owned();
-            self.end(attempt, Duration::ZERO, |_| Ending::Failed { failure: Failure::Killed, message });
+            self.end(attempt, Duration::ZERO, |_| Ending::Failed {
+                failure: Failure::Killed,
+                message,
+            });
         }
         Ok(())
     }
@@ -592,7 +687,9 @@ impl Drop for ShimRunner {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             let (process, goodbye) = (connection.close(), self.limits.goodbye);
-            let buried = std::thread::Builder::new().name("shim-burial".to_owned()).spawn(move || process.bury(goodbye));
+            let buried = std::thread::Builder::new()
+                .name("shim-burial".to_owned())
+                .spawn(move || process.bury(goodbye));
             if let Err(error) = buried {
                 tracing::warn!(%error, "no thread to wait for a shim's end");
             }
@@ -618,13 +715,24 @@ fn check(program: &Program) -> Result<(), RunnerError> {
     let step = &program.step;
     if program.results_limit.is_some_and(|limit| limit > MAX_RESULTS) {
         let source = FrameError::TooLong(program.results_limit.unwrap_or_default() as usize);
-        return Err(RunnerError::TooLarge { what: format!("the limit of results of step `{step}`"), source });
+        return Err(RunnerError::TooLarge {
+            what: format!("the limit of results of step `{step}`"),
+            source,
+        });
     }
-    if let Some((name, _)) = program.env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
-        return Err(RunnerError::Invalid(format!("step `{step}`: `{name}` cannot be the name of a variable")));
+    if let Some((name, _)) = program
+        .env
+        .iter()
+        .find(|(name, _)| name.is_empty() || name.contains(['=', '\0']))
+    {
+        return Err(RunnerError::Invalid(format!(
+            "step `{step}`: `{name}` cannot be the name of a variable"
+        )));
     }
     if program.command.is_empty() && program.script.is_none() {
-        return Err(RunnerError::Invalid(format!("step `{step}`: there is neither a command nor a script")));
+        return Err(RunnerError::Invalid(format!(
+            "step `{step}`: there is neither a command nor a script"
+        )));
     }
     Ok(())
 }
@@ -637,16 +745,20 @@ fn failed(outcome: Outcome, message: String, flight: &Flight) -> Ending {
         Outcome::OutOfMemory => Failure::OutOfMemory,
         Outcome::Killed => {
             if let Some(message) = &flight.input_failed {
-                return Ending::Failed { failure: Failure::InputUnreadable, message: message.clone() };
+                return Ending::Failed {
+                    failure: Failure::InputUnreadable,
+                    message: message.clone(),
+                };
             }
             Failure::Killed
         }
         Outcome::CommandNotFound => Failure::CommandNotFound,
         Outcome::NotExecutable => Failure::NotExecutable,
         Outcome::NotSetUp => Failure::NotSetUp,
-        Outcome::ResultTooLarge(size) => {
-            Failure::ResultTooLarge { size, limit: flight.program.results_limit.unwrap_or_default() }
-        }
+        Outcome::ResultTooLarge(size) => Failure::ResultTooLarge {
+            size,
+            limit: flight.program.results_limit.unwrap_or_default(),
+        },
         Outcome::ResultUnreadable => Failure::ResultUnreadable,
     };
     Ending::Failed { failure, message }

@@ -40,7 +40,11 @@ impl Strays {
             if leaders.iter().any(|leader| *leader == pid || group == Some(*leader)) {
                 continue;
             }
-            let number = self.seen.iter().find(|(seen, _)| *seen == pid).map(|(_, number)| *number);
+            let number = self
+                .seen
+                .iter()
+                .find(|(seen, _)| *seen == pid)
+                .map(|(_, number)| *number);
             let number = number.unwrap_or_else(|| {
                 self.seen.push((pid, newest));
                 newest
@@ -56,15 +60,23 @@ impl Strays {
 pub(super) fn children() -> Vec<Pid> {
     let me = Pid::this();
     match fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect(),
+        Ok(list) => list
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .map(Pid::from_raw)
+            .collect(),
         Err(_) => children_by_scan(me),
     }
 }
 
 /// The same for a kernel without that file.
 fn children_by_scan(parent: Pid) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
         fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| parent_in(&stat) == Some(parent.as_raw()))
     })

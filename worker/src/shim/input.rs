@@ -42,7 +42,12 @@ pub(super) enum Stdin {
 
 impl Input {
     pub(super) fn new(shape: &InputShape, attempt: u64, scratch: &mut Scratch) -> Self {
-        let mut input = Self { files: Files::None, open: None, failed: None, whole: false };
+        let mut input = Self {
+            files: Files::None,
+            open: None,
+            failed: None,
+            whole: false,
+        };
         match input.prepare(shape, attempt, scratch) {
             Ok(()) => input.whole = matches!(input.files, Files::None),
             Err(error) => input.failed = Some(error),
@@ -61,7 +66,10 @@ impl Input {
             InputShape::Many { length } => {
                 let root = scratch.sized(*length)?.join(file_name(attempt, None));
                 fs::create_dir(&root)?;
-                self.files = Files::Many { root, files: VecDeque::new() };
+                self.files = Files::Many {
+                    root,
+                    files: VecDeque::new(),
+                };
             }
         }
         Ok(())
@@ -77,7 +85,9 @@ impl Input {
         if self.failed.is_some() {
             return true;
         }
-        let Files::Many { root, files } = &mut self.files else { return false };
+        let Files::Many { root, files } = &mut self.files else {
+            return false;
+        };
         match create_below(root, path) {
             Ok((path, file)) => {
                 files.push_back(path);
@@ -153,7 +163,10 @@ fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
     let relative = Path::new(path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !plain {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the path must be relative and without `..`"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "the path must be relative and without `..`",
+        ));
     }
     let full = root.join(relative);
     if let Some(parent) = full.parent().filter(|parent| *parent != root) {
@@ -176,7 +189,13 @@ impl Feed {
     pub(super) fn new(pipe: ChildStdin, files: VecDeque<PathBuf>) -> io::Result<Self> {
         let pipe = OwnedFd::from(pipe);
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self { pipe, files, open: None, buffer: Vec::new(), written: 0 })
+        Ok(Self {
+            pipe,
+            files,
+            open: None,
+            buffer: Vec::new(),
+            written: 0,
+        })
     }
 
     /// Writes until the pipe is full. `false`: all is written, or the child has closed its end and wants no more.

@@ -26,7 +26,12 @@ impl Link {
     pub(super) fn new(socket: UnixStream) -> Result<Self, ShimError> {
         socket.peer_addr().map_err(ShimError::NotASocket)?;
         socket.set_nonblocking(true).map_err(ShimError::Socket)?;
-        Ok(Self { socket, decoder: Decoder::default(), out: BytesMut::new(), read: vec![0; READ].into() })
+        Ok(Self {
+            socket,
+            decoder: Decoder::default(),
+            out: BytesMut::new(),
+            read: vec![0; READ].into(),
+        })
     }
 
     /// Reads what is there. `false`: the worker has closed its end.
@@ -35,7 +40,9 @@ impl Link {
             match self.socket.read(&mut self.read) {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
-                    self.decoder.buffer().extend_from_slice(self.read.get(..count).unwrap_or_default());
+                    self.decoder
+                        .buffer()
+                        .extend_from_slice(self.read.get(..count).unwrap_or_default());
                     return Ok(true);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),

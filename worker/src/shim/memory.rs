@@ -12,7 +12,9 @@ pub(super) struct OomKills {
 impl OomKills {
     /// Begins to count. Where there is no such cgroup, nothing is ever counted.
     pub(super) fn watch() -> Self {
-        let events = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| events_file(&text));
+        let events = fs::read_to_string("/proc/self/cgroup")
+            .ok()
+            .and_then(|text| events_file(&text));
         let mut this = Self { events, seen: 0 };
         this.rose();
         this
@@ -33,7 +35,12 @@ fn events_file(cgroup: &str) -> Option<PathBuf> {
 }
 
 fn kills(events: &str) -> Option<u64> {
-    events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -49,7 +56,10 @@ mod tests {
             Some(PathBuf::from("/sys/fs/cgroup/kubepods/pod1/c/memory.events"))
         );
         assert_eq!(events_file("3:memory:/only/v1\n"), None);
-        assert_eq!(kills("low 0\nhigh 0\nmax 17\noom 2\noom_kill 3\noom_group_kill 0\n"), Some(3));
+        assert_eq!(
+            kills("low 0\nhigh 0\nmax 17\noom 2\noom_kill 3\noom_group_kill 0\n"),
+            Some(3)
+        );
         assert_eq!(kills("low 0\n"), None);
     }
 }

@@ -60,7 +60,12 @@ impl Config {
     /// A shim that talks over this socket, with the usual limits.
     pub fn new(socket: UnixStream) -> Self {
         let drain = Duration::from_millis(200);
-        Self { socket, places: Places::default(), drain, notice: Duration::from_secs(20) }
+        Self {
+            socket,
+            places: Places::default(),
+            drain,
+            notice: Duration::from_secs(20),
+        }
     }
 
     /// Takes the connection from standard input, which becomes `/dev/null`.

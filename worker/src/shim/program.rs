@@ -29,11 +29,17 @@ pub(super) struct NotStarted {
 
 impl NotStarted {
     pub(super) fn not_set_up(what: &str, error: &io::Error) -> Self {
-        Self { outcome: Outcome::NotSetUp, message: format!("{what}: {error}") }
+        Self {
+            outcome: Outcome::NotSetUp,
+            message: format!("{what}: {error}"),
+        }
     }
 
     fn not_executable(message: String) -> Self {
-        Self { outcome: Outcome::NotExecutable, message }
+        Self {
+            outcome: Outcome::NotExecutable,
+            message,
+        }
     }
 }
 
@@ -59,8 +65,15 @@ pub(super) struct Surroundings<'a> {
 
 impl Program {
     pub(super) fn new(frame: ProgramFrame, script: Option<PathBuf>) -> Self {
-        let inherited = env::vars_os().filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes())).collect();
-        Self { frame, script, inherited, found: None }
+        let inherited = env::vars_os()
+            .filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes()))
+            .collect();
+        Self {
+            frame,
+            script,
+            inherited,
+            found: None,
+        }
     }
 
     pub(super) fn concurrency(&self) -> usize {
@@ -96,9 +109,13 @@ impl Program {
         }
         let mut words = command.into_iter();
         let Some(name) = words.next().filter(|name| !name.is_empty()) else {
-            return Err(NotStarted::not_executable("there is neither a command nor a script".to_owned()));
+            return Err(NotStarted::not_executable(
+                "there is neither a command nor a script".to_owned(),
+            ));
         };
-        let path = value(&attempt.env, "PATH").or_else(|| value(&self.frame.env, "PATH")).map(OsString::from);
+        let path = value(&attempt.env, "PATH")
+            .or_else(|| value(&self.frame.env, "PATH"))
+            .map(OsString::from);
         let program = match self.found.take() {
             Some((known, place)) if known == name => place,
             _ => find(&name, path.or_else(|| self.inherited("PATH")).as_deref())?,
@@ -106,7 +123,9 @@ impl Program {
 
         let mut command = Command::new(&program);
         command.arg0(&name).args(words).args(self.script.as_deref()).args(args);
-        command.env_clear().envs(self.inherited.iter().map(|(name, value)| (name, value)));
+        command
+            .env_clear()
+            .envs(self.inherited.iter().map(|(name, value)| (name, value)));
         for (name, value) in self.frame.env.iter().chain(&attempt.env) {
             command.env(name, value);
         }
@@ -116,19 +135,29 @@ impl Program {
         if let Some(path) = around.results {
             command.env("BRAID_RESULTS", path);
         }
-        command.stdin(around.stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command
+            .stdin(around.stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
         let child = command.spawn().map_err(|error| why(&name, &error))?;
         self.found = Some((name, program));
         Ok(child)
     }
 
     fn inherited(&self, name: &str) -> Option<OsString> {
-        self.inherited.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        self.inherited
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
     }
 }
 
 fn value<'v>(env: &'v [(String, String)], name: &str) -> Option<&'v str> {
-    env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    env.iter()
+        .rev()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// Finds a command as `execvp` does. Done here, once per program: a path lets the library start it without a fork.
@@ -139,7 +168,11 @@ fn find(name: &str, path: Option<&OsStr>) -> Result<PathBuf, NotStarted> {
     let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
     let mut denied = None;
     for directory in env::split_paths(path) {
-        let place = if directory.as_os_str().is_empty() { Path::new(".").join(name) } else { directory.join(name) };
+        let place = if directory.as_os_str().is_empty() {
+            Path::new(".").join(name)
+        } else {
+            directory.join(name)
+        };
         match fs::metadata(&place) {
             Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => return Ok(place),
             Ok(_) => denied = Some(place),
@@ -175,5 +208,8 @@ fn why(name: &str, error: &io::Error) -> NotStarted {
         ) => Outcome::NotExecutable,
         _ => Outcome::NotSetUp,
     };
-    NotStarted { outcome, message: format!("command `{name}` cannot be started: {error}") }
+    NotStarted {
+        outcome,
+        message: format!("command `{name}` cannot be started: {error}"),
+    }
 }

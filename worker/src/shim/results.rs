@@ -19,8 +19,10 @@ pub(super) enum Found {
 
 /// Reads the file if it is a regular one of at most `limit` bytes. Never follows a link, never waits for a writer.
 pub(super) fn read(path: &Path, limit: u32) -> Found {
-    let opened =
-        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
@@ -43,7 +45,10 @@ pub(super) fn read(path: &Path, limit: u32) -> Found {
 }
 
 fn refused(why: &str) -> Found {
-    Found::Refused(Outcome::ResultUnreadable, format!("the file $BRAID_RESULTS cannot be read: {why}"))
+    Found::Refused(
+        Outcome::ResultUnreadable,
+        format!("the file $BRAID_RESULTS cannot be read: {why}"),
+    )
 }
 
 fn too_large(size: u64, limit: u32) -> Found {

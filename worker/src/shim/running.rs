@@ -71,7 +71,11 @@ impl Output {
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        Ok(Self { pipe, lines: Lines::default(), stream })
+        Ok(Self {
+            pipe,
+            lines: Lines::default(),
+            stream,
+        })
     }
 }
 
@@ -197,7 +201,12 @@ impl Running {
                     *last_error = line.slice(..line.len().min(MAX_MESSAGE));
                 }
                 if sent.is_ok() {
-                    sent = link.send(&FromShim::Log { attempt, stream, cut, line });
+                    sent = link.send(&FromShim::Log {
+                        attempt,
+                        stream,
+                        cut,
+                        line,
+                    });
                 }
             };
             // So many reads in one turn: nobody else waits while one attempt floods.
@@ -229,7 +238,14 @@ impl Running {
             let stream = output.stream;
             let mut sent = Ok(());
             if output.pipe.take().is_some() {
-                output.lines.finish(|line, cut| sent = link.send(&FromShim::Log { attempt, stream, cut, line }));
+                output.lines.finish(|line, cut| {
+                    sent = link.send(&FromShim::Log {
+                        attempt,
+                        stream,
+                        cut,
+                        line,
+                    })
+                });
             }
             sent?;
         }

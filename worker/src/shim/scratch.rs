@@ -32,8 +32,13 @@ pub struct Places {
 impl Default for Places {
     /// `$XDG_RUNTIME_DIR`, `/dev/shm`, and the directory for temporary files.
     fn default() -> Self {
-        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        Self { memory: runtime.into_iter().chain([PathBuf::from("/dev/shm")]).collect(), disk: env::temp_dir() }
+        let runtime = env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        Self {
+            memory: runtime.into_iter().chain([PathBuf::from("/dev/shm")]).collect(),
+            disk: env::temp_dir(),
+        }
     }
 }
 
@@ -50,7 +55,11 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(places: Places) -> Self {
-        Self { places, small: None, large: None }
+        Self {
+            places,
+            small: None,
+            large: None,
+        }
     }
 
     /// The directory for a small file.
@@ -98,7 +107,11 @@ fn sweep(place: &Path) {
 }
 
 fn is_abandoned(path: &Path) -> bool {
-    let Ok(meta) = fs::symlink_metadata(path) else { return false };
-    let old = meta.modified().is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > YOUNG));
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return false;
+    };
+    let old = meta
+        .modified()
+        .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > YOUNG));
     meta.is_dir() && old && File::open(path).is_ok_and(|dir| dir.try_lock().is_ok())
 }

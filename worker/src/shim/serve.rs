@@ -171,13 +171,20 @@ impl Server {
         }
         if self.lease_is_over(now) {
             while let Some(queued) = self.queue.pop_front() {
-                self.never_ran(queued, Outcome::Killed, "the worker's permission to run was over".to_owned())?;
+                self.never_ran(
+                    queued,
+                    Outcome::Killed,
+                    "the worker's permission to run was over".to_owned(),
+                )?;
             }
             for running in &mut self.running {
                 running.end(Cause::Killed, now);
             }
         }
-        let mut wake = earlier(self.lease.filter(|lease| *lease > now), self.quiet_by.filter(|moment| *moment > now));
+        let mut wake = earlier(
+            self.lease.filter(|lease| *lease > now),
+            self.quiet_by.filter(|moment| *moment > now),
+        );
         for running in &mut self.running {
             wake = earlier(wake, running.tick(now));
         }
@@ -211,8 +218,15 @@ impl Server {
     fn wait(&mut self, now: Moment, wake: Option<Moment>) -> Result<Vec<(Source, PollFlags)>, ShimError> {
         let mut sources = vec![Source::Socket, Source::Signals];
         let held = self.unsent_since.is_some() || self.link.waiting() == 0;
-        let socket = if held { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
-        let mut fds = vec![PollFd::new(self.link.as_fd(), socket), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let socket = if held {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        };
+        let mut fds = vec![
+            PollFd::new(self.link.as_fd(), socket),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
         let room = self.link.has_room();
         for running in &self.running {
             if room {
@@ -237,7 +251,11 @@ impl Server {
             Err(error) => return Err(ShimError::System("wait for events", error.into())),
         }
         let flags = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        Ok(sources.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect())
+        Ok(sources
+            .into_iter()
+            .zip(flags)
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
     }
 
     fn receive(&mut self) -> Result<bool, ShimError> {
@@ -278,7 +296,9 @@ impl Server {
         let busy = self.queue.iter().any(|queued| queued.frame.slot == number)
             || self.running.iter().any(|running| running.slot == number);
         let Some(slot) = self.programs.get_mut(usize::from(number)).filter(|_| !busy) else {
-            return protocol(format!("a program for slot {number}, which is in use or does not exist"));
+            return protocol(format!(
+                "a program for slot {number}, which is in use or does not exist"
+            ));
         };
         if let Some(old) = slot.take().as_ref().and_then(Program::script) {
             results::remove(old).map_err(ShimError::Script)?;
@@ -286,7 +306,11 @@ impl Server {
         let mut script = None;
         if let Some(text) = &frame.script {
             self.scripts += 1;
-            let path = self.scratch.small().map_err(ShimError::Script)?.join(format!("script-{}", self.scripts));
+            let path = self
+                .scratch
+                .small()
+                .map_err(ShimError::Script)?
+                .join(format!("script-{}", self.scripts));
             fs::write(&path, text).map_err(ShimError::Script)?;
             script = Some(path);
         }
@@ -314,7 +338,12 @@ impl Server {
         if self.running.iter().any(|running| running.attempt == attempt) {
             return protocol(format!("input for attempt {attempt}, which runs already"));
         }
-        let Some(queued) = self.queue.iter_mut().rev().find(|queued| queued.frame.attempt == attempt) else {
+        let Some(queued) = self
+            .queue
+            .iter_mut()
+            .rev()
+            .find(|queued| queued.frame.attempt == attempt)
+        else {
             return Ok(());
         };
         if queued.input.is_whole() || !take(&mut queued.input) {
@@ -371,7 +400,13 @@ impl Server {
     fn never_ran(&mut self, mut queued: Queued, outcome: Outcome, message: String) -> Result<(), ShimError> {
         remove_input(&mut queued.input);
         let attempt = queued.frame.attempt;
-        self.link.send(&FromShim::Finished { attempt, outcome, results: None, message, micros: 0 })
+        self.link.send(&FromShim::Finished {
+            attempt,
+            outcome,
+            results: None,
+            message,
+            micros: 0,
+        })
     }
 
     fn finish(&mut self, mut running: Running, now: Moment) -> Result<(), ShimError> {
@@ -401,7 +436,13 @@ impl Server {
         remove_input(&mut running.input);
         let micros = u64::try_from(running.took(now).as_micros()).unwrap_or(u64::MAX);
         let attempt = running.attempt;
-        self.link.send(&FromShim::Finished { attempt, outcome, results: found, message, micros })
+        self.link.send(&FromShim::Finished {
+            attempt,
+            outcome,
+            results: found,
+            message,
+            micros,
+        })
     }
 
     fn feed(&mut self, attempt: u64) {
@@ -432,14 +473,20 @@ impl Server {
         let mut ended = false;
         let failed = |error: Errno| ShimError::System("wait for processes", error.into());
         let alone = loop {
-            match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+            match waitid(
+                Id::All,
+                WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT,
+            ) {
                 Ok(WaitStatus::StillAlive) => break false,
                 Err(error) if family::is_alone(error) => break true,
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(failed(error)),
                 Ok(status) => {
                     let Some(pid) = status.pid() else { break false };
-                    let running = self.running.iter_mut().find(|running| running.leader == pid && !running.has_exited());
+                    let running = self
+                        .running
+                        .iter_mut()
+                        .find(|running| running.leader == pid && !running.has_exited());
                     if running.is_some() {
                         family::signal(pid, Signal::SIGKILL);
                     }
@@ -453,10 +500,18 @@ impl Server {
         };
         self.quiet_by = None;
         if !alone {
-            let leaders: Vec<Pid> =
-                self.running.iter().filter(|running| !running.has_exited()).map(|running| running.leader).collect();
+            let leaders: Vec<Pid> = self
+                .running
+                .iter()
+                .filter(|running| !running.has_exited())
+                .map(|running| running.leader)
+                .collect();
             if ended || leaders.is_empty() || self.strays.any() {
-                let oldest = self.running.iter().filter(|running| !running.has_exited()).map(|running| running.number);
+                let oldest = self
+                    .running
+                    .iter()
+                    .filter(|running| !running.has_exited())
+                    .map(|running| running.number);
                 self.strays.look(&leaders, self.started, oldest.min());
             }
             if leaders.is_empty() {
@@ -529,7 +584,11 @@ fn start(
             Some((directory.join(format!("results-{}", frame.attempt)), limit))
         }
     };
-    let around = Surroundings { input: input.path(), results: results.as_ref().map(|(path, _)| path.as_path()), stdin };
+    let around = Surroundings {
+        input: input.path(),
+        results: results.as_ref().map(|(path, _)| path.as_path()),
+        stdin,
+    };
     let mut child = program.start(frame, around)?;
     let feed = match (child.stdin.take(), files) {
         (Some(pipe), Some(files)) => Some(Feed::new(pipe, files).map_err(not_set_up("standard input"))?),

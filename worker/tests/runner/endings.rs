@@ -41,9 +41,15 @@ async fn a_timeout_is_kill_for_those_who_ignore_term() {
     let program = sh("trap '' TERM; echo $$ > $DIR/pid; (trap '' TERM; sleep 1000) & echo $! > $DIR/sub; sleep 1000");
     let mut bench = Bench::new(patient());
     bench.prepare(program).await;
-    let ended = bench.run(|attempt| attempt.timeout = Some(Duration::from_millis(300))).await;
+    let ended = bench
+        .run(|attempt| attempt.timeout = Some(Duration::from_millis(300)))
+        .await;
     assert_eq!(failure(&ended.ending), &Failure::Timeout(Duration::from_millis(300)));
-    assert!(ended.took >= Duration::from_millis(600), "timeout and grace: {:?}", ended.took);
+    assert!(
+        ended.took >= Duration::from_millis(600),
+        "timeout and grace: {:?}",
+        ended.took
+    );
     assert!(!lives(&bench.file("pid").await));
     assert!(!lives(&bench.file("sub").await));
 }
@@ -76,17 +82,28 @@ async fn without_extension_the_shim_ends_what_runs() {
     bench.runner.extend(Duration::from_millis(300)).await.unwrap();
     assert_eq!(failure(&bench.run(|_| ()).await.ending), &Failure::Killed);
     bench.runner.extend(Duration::from_secs(60)).await.unwrap();
-    let ended = bench.run(|attempt| attempt.timeout = Some(Duration::from_millis(100))).await;
+    let ended = bench
+        .run(|attempt| attempt.timeout = Some(Duration::from_millis(100)))
+        .await;
     assert_eq!(failure(&ended.ending), &Failure::Timeout(Duration::from_millis(100)));
 }
 
 #[tokio::test]
 async fn results_are_the_bytes_of_the_file() {
-    assert_eq!(once(sh(r#"echo -n '{"n": 1}' > $BRAID_RESULTS"#)).await.0, results(r#"{"n": 1}"#));
+    assert_eq!(
+        once(sh(r#"echo -n '{"n": 1}' > $BRAID_RESULTS"#)).await.0,
+        results(r#"{"n": 1}"#)
+    );
     assert_eq!(once(sh(": > $BRAID_RESULTS")).await.0, results(""));
-    let undeclared = Program { results_limit: None, ..sh("test -z \"${BRAID_RESULTS+x}\"") };
+    let undeclared = Program {
+        results_limit: None,
+        ..sh("test -z \"${BRAID_RESULTS+x}\"")
+    };
     assert_eq!(once(undeclared).await.0, Ending::Succeeded { results: None });
-    assert_eq!(failure(&once(sh("echo 1 > $BRAID_RESULTS; exit 4")).await.0), &Failure::Exit(4));
+    assert_eq!(
+        failure(&once(sh("echo 1 > $BRAID_RESULTS; exit 4")).await.0),
+        &Failure::Exit(4)
+    );
 }
 
 #[tokio::test]
@@ -104,9 +121,21 @@ async fn a_results_file_that_is_none_is_refused() {
         assert!(message(&ending).contains("BRAID_RESULTS"), "{ending:?}");
     }
     let (ending, _) = once(sh("head -c 1025 /dev/zero > $BRAID_RESULTS")).await;
-    assert_eq!(failure(&ending), &Failure::ResultTooLarge { size: 1025, limit: 1024 });
+    assert_eq!(
+        failure(&ending),
+        &Failure::ResultTooLarge {
+            size: 1025,
+            limit: 1024
+        }
+    );
     let (ending, _) = once(sh("truncate -s 1T $BRAID_RESULTS")).await;
-    assert_eq!(failure(&ending), &Failure::ResultTooLarge { size: 1 << 40, limit: 1024 });
+    assert_eq!(
+        failure(&ending),
+        &Failure::ResultTooLarge {
+            size: 1 << 40,
+            limit: 1024
+        }
+    );
     let (ending, _) = once(sh("head -c 1024 /dev/zero > $BRAID_RESULTS")).await;
     assert!(matches!(ending, Ending::Succeeded { results: Some(bytes) } if bytes.len() == 1024));
 }
@@ -116,7 +145,10 @@ async fn commands_that_cannot_run_say_why_and_need_no_retry() {
     let (ending, _) = once(command(&["no-such-command", "x"])).await;
     assert_eq!(failure(&ending), &Failure::CommandNotFound);
     assert!(message(&ending).contains("no-such-command"), "{ending:?}");
-    assert_eq!(failure(&once(command(&["/no/such/command"])).await.0), &Failure::CommandNotFound);
+    assert_eq!(
+        failure(&once(command(&["/no/such/command"])).await.0),
+        &Failure::CommandNotFound
+    );
 
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str, mode: u32, content: &[u8]| {
@@ -125,30 +157,48 @@ async fn commands_that_cannot_run_say_why_and_need_no_retry() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    for plain in [path("plain", 0o644, b"x"), path("junk", 0o755, b"\x7fELFjunk"), path("empty", 0o755, b"")] {
+    for plain in [
+        path("plain", 0o644, b"x"),
+        path("junk", 0o755, b"\x7fELFjunk"),
+        path("empty", 0o755, b""),
+    ] {
         let (ending, _) = once(command(&[&plain])).await;
         assert_eq!(failure(&ending), &Failure::NotExecutable, "{plain}");
         assert!(message(&ending).contains(&plain), "{ending:?}");
         assert!(!failure(&ending).may_be_retried());
     }
-    assert_eq!(failure(&once(command(&[dir.path().to_str().unwrap()])).await.0), &Failure::NotExecutable);
+    assert_eq!(
+        failure(&once(command(&[dir.path().to_str().unwrap()])).await.0),
+        &Failure::NotExecutable
+    );
     let mut program = command(&["plain"]);
-    program.env.push(("PATH".to_owned(), dir.path().to_str().unwrap().to_owned()));
+    program
+        .env
+        .push(("PATH".to_owned(), dir.path().to_str().unwrap().to_owned()));
     assert_eq!(failure(&once(program).await.0), &Failure::NotExecutable);
     let huge = "x".repeat(200 << 10);
-    assert_eq!(failure(&once(command(&["true", &huge])).await.0), &Failure::NotExecutable);
+    assert_eq!(
+        failure(&once(command(&["true", &huge])).await.0),
+        &Failure::NotExecutable
+    );
 }
 
 #[tokio::test]
 async fn lines_are_tagged_with_their_stream_and_partition() {
     let mut bench = Bench::new(patient());
-    bench.prepare(sh("echo out $BRAID_PARTITION; echo err >&2; printf 'no end'")).await;
+    bench
+        .prepare(sh("echo out $BRAID_PARTITION; echo err >&2; printf 'no end'"))
+        .await;
     let one = bench.run(|_| ()).await;
     let two = bench.run(|attempt| attempt.attempt = 7).await;
     let logged = bench.logged();
     let of = |partition, stream| {
-        let lines = logged.iter().filter(|line| line.partition == partition && line.stream == stream);
-        lines.map(|line| String::from_utf8_lossy(&line.line).into_owned()).collect::<Vec<_>>()
+        let lines = logged
+            .iter()
+            .filter(|line| line.partition == partition && line.stream == stream);
+        lines
+            .map(|line| String::from_utf8_lossy(&line.line).into_owned())
+            .collect::<Vec<_>>()
     };
     for ended in [&one, &two] {
         let out = format!("out {}", ended.partition);
@@ -156,7 +206,11 @@ async fn lines_are_tagged_with_their_stream_and_partition() {
         assert_eq!(of(ended.partition, Stream::Stderr), ["err"]);
     }
     assert!(logged.iter().all(|line| &*line.step == "count" && !line.cut));
-    assert!(logged.iter().all(|line| (line.attempt == 7) == (line.partition == two.partition)));
+    assert!(
+        logged
+            .iter()
+            .all(|line| (line.attempt == 7) == (line.partition == two.partition))
+    );
 }
 
 #[tokio::test]
@@ -164,7 +218,13 @@ async fn floods_of_output_are_bounded_and_complete() {
     let (ending, bench) = once(sh("head -c 10000000 /dev/zero | tr '\\0' x")).await;
     assert_eq!(ending, Ending::Succeeded { results: None });
     let logged = bench.logged();
-    assert_eq!(logged.iter().map(|line| (line.line.len(), line.cut)).collect::<Vec<_>>(), [(MAX_LINE, true)]);
+    assert_eq!(
+        logged
+            .iter()
+            .map(|line| (line.line.len(), line.cut))
+            .collect::<Vec<_>>(),
+        [(MAX_LINE, true)]
+    );
 
     let (_, bench) = once(sh("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done")).await;
     assert_eq!(bench.texts(), (0..20000).map(|n| n.to_string()).collect::<Vec<_>>());

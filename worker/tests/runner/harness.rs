@@ -54,7 +54,10 @@ pub(crate) fn program() -> Program {
 }
 
 pub(crate) fn command(words: &[&str]) -> Program {
-    Program { command: words.iter().map(|&word| word.to_owned()).collect(), ..program() }
+    Program {
+        command: words.iter().map(|&word| word.to_owned()).collect(),
+        ..program()
+    }
 }
 
 /// The expansion of core/v1 makes one dollar of two, in a command as well.
@@ -77,7 +80,10 @@ pub(crate) fn hasty() -> Limits {
 }
 
 pub(crate) fn shim() -> ShimCommand {
-    ShimCommand { program: env!("CARGO_BIN_EXE_braid-shim").into(), args: Vec::new() }
+    ShimCommand {
+        program: env!("CARGO_BIN_EXE_braid-shim").into(),
+        args: Vec::new(),
+    }
 }
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -92,11 +98,18 @@ impl Bench {
     pub(crate) fn with(command: ShimCommand, limits: Limits) -> Self {
         let lines = Arc::new(Lines::default());
         let runner = ShimRunner::new(command, limits, Arc::clone(&lines) as Arc<dyn LogSink>);
-        Self { runner, lines, dir: tempfile::tempdir().unwrap(), next: 0 }
+        Self {
+            runner,
+            lines,
+            dir: tempfile::tempdir().unwrap(),
+            next: 0,
+        }
     }
 
     pub(crate) async fn prepare(&mut self, mut program: Program) {
-        program.env.push(("DIR".to_owned(), self.dir.path().to_str().unwrap().to_owned()));
+        program
+            .env
+            .push(("DIR".to_owned(), self.dir.path().to_str().unwrap().to_owned()));
         self.runner.prepare(Arc::new(program)).await.unwrap();
     }
 
@@ -165,7 +178,10 @@ impl Bench {
     }
 
     pub(crate) fn texts(&self) -> Vec<String> {
-        self.logged().iter().map(|line| String::from_utf8_lossy(&line.line).into_owned()).collect()
+        self.logged()
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.line).into_owned())
+            .collect()
     }
 }
 
@@ -182,7 +198,9 @@ pub(crate) async fn once_with(program: Program, change: impl FnOnce(&mut Attempt
 }
 
 pub(crate) fn results(text: &'static str) -> Ending {
-    Ending::Succeeded { results: Some(Bytes::from_static(text.as_bytes())) }
+    Ending::Succeeded {
+        results: Some(Bytes::from_static(text.as_bytes())),
+    }
 }
 
 #[track_caller]
@@ -206,7 +224,10 @@ pub(crate) fn lives(pid: &str) -> bool {
     let pid = pid.trim();
     assert!(pid.parse::<u32>().is_ok(), "{pid:?} is no pid");
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => !matches!(stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().next(), Some("Z" | "X")),
+        Ok(stat) => !matches!(
+            stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().next(),
+            Some("Z" | "X")
+        ),
         Err(_) => false,
     }
 }

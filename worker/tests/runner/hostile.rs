@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use braid_worker::frames::{FromShim, InputShape, MAX_HELD, Outcome, ProgramFrame, StartFrame, ToShim, VERSION, encode};
+use braid_worker::frames::{
+    FromShim, InputShape, MAX_HELD, Outcome, ProgramFrame, StartFrame, ToShim, VERSION, encode,
+};
 use braid_worker::runner::{Failure, ShimCommand};
 use bytes::{Bytes, BytesMut};
 
@@ -17,8 +19,11 @@ fn bare() -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(HANGS)).unwrap();
     let stdin = Stdio::from(OwnedFd::from(theirs));
-    let child =
-        Command::new(env!("CARGO_BIN_EXE_braid-shim")).stdin(stdin).stderr(Stdio::piped()).spawn().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_braid-shim"))
+        .stdin(stdin)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     (child, ours)
 }
 
@@ -64,13 +69,22 @@ fn program(slot: u8) -> ToShim {
 }
 
 fn start(attempt: u64, slot: u8, input: InputShape) -> ToShim {
-    ToShim::Start(StartFrame { attempt, slot, timeout_millis: None, env: Vec::new(), input })
+    ToShim::Start(StartFrame {
+        attempt,
+        slot,
+        timeout_millis: None,
+        env: Vec::new(),
+        input,
+    })
 }
 
 #[test]
 fn a_shim_ends_in_order_when_its_worker_does() {
     assert_eq!(tell(b""), (0, String::new()));
-    assert_eq!(tell(&wire(&[hello(), program(0), start(1, 0, InputShape::None)])), (0, String::new()));
+    assert_eq!(
+        tell(&wire(&[hello(), program(0), start(1, 0, InputShape::None)])),
+        (0, String::new())
+    );
     // In the middle of a frame: the worker has died.
     assert_eq!(tell(&wire(&[hello()])[..3]), (0, String::new()));
 }
@@ -78,8 +92,13 @@ fn a_shim_ends_in_order_when_its_worker_does() {
 #[test]
 fn a_shim_refuses_what_breaks_the_protocol() {
     let one = InputShape::One { name: None, length: 1 };
-    let data = |attempt| ToShim::InputData { attempt, data: Bytes::from_static(b"x") };
-    let too_many = [hello(), program(0)].into_iter().chain((0..=MAX_HELD as u64).map(|n| start(n, 0, InputShape::None)));
+    let data = |attempt| ToShim::InputData {
+        attempt,
+        data: Bytes::from_static(b"x"),
+    };
+    let too_many = [hello(), program(0)]
+        .into_iter()
+        .chain((0..=MAX_HELD as u64).map(|n| start(n, 0, InputShape::None)));
     let table: Vec<(BytesMut, &str)> = vec![
         (BytesMut::from(&u32::MAX.to_le_bytes()[..]), "longer than"),
         (BytesMut::from(&[0; 64][..]), "without a body"),
@@ -89,11 +108,45 @@ fn a_shim_refuses_what_breaks_the_protocol() {
         (wire(&[hello(), hello()]), "greeting"),
         (wire(&[hello(), program(255)]), "slot 255"),
         (wire(&[hello(), start(1, 3, InputShape::None)]), "unknown program 3"),
-        (wire(&[hello(), program(0), start(1, 0, one.clone()), start(1, 0, one.clone())]), "started already"),
-        (wire(&[hello(), program(0), start(1, 0, one.clone()), program(0)]), "slot 0"),
-        (wire(&[hello(), program(0), start(1, 0, one.clone()), ToShim::InputFile { attempt: 1, path: "x".into() }]), "input"),
-        (wire(&[hello(), program(0), start(1, 0, InputShape::Many { length: 0 }), data(1)]), "input"),
-        (wire(&[hello(), program(0), start(1, 0, one.clone()), start(2, 0, InputShape::None), data(2)]), "input"),
+        (
+            wire(&[hello(), program(0), start(1, 0, one.clone()), start(1, 0, one.clone())]),
+            "started already",
+        ),
+        (
+            wire(&[hello(), program(0), start(1, 0, one.clone()), program(0)]),
+            "slot 0",
+        ),
+        (
+            wire(&[
+                hello(),
+                program(0),
+                start(1, 0, one.clone()),
+                ToShim::InputFile {
+                    attempt: 1,
+                    path: "x".into(),
+                },
+            ]),
+            "input",
+        ),
+        (
+            wire(&[
+                hello(),
+                program(0),
+                start(1, 0, InputShape::Many { length: 0 }),
+                data(1),
+            ]),
+            "input",
+        ),
+        (
+            wire(&[
+                hello(),
+                program(0),
+                start(1, 0, one.clone()),
+                start(2, 0, InputShape::None),
+                data(2),
+            ]),
+            "input",
+        ),
         (wire(&too_many.collect::<Vec<_>>()), "too many"),
     ];
     for (bytes, wanted) in table {
@@ -107,8 +160,17 @@ fn a_shim_refuses_what_breaks_the_protocol() {
 #[test]
 fn a_shim_ignores_what_may_have_crossed_on_the_way() {
     let (mut child, mut socket) = bare();
-    let data = ToShim::InputData { attempt: 7, data: Bytes::from_static(b"x") };
-    let frames = [hello(), ToShim::Kill { attempt: 7 }, data, ToShim::InputEnd { attempt: 7 }, ToShim::Ping { nonce: 5 }];
+    let data = ToShim::InputData {
+        attempt: 7,
+        data: Bytes::from_static(b"x"),
+    };
+    let frames = [
+        hello(),
+        ToShim::Kill { attempt: 7 },
+        data,
+        ToShim::InputEnd { attempt: 7 },
+        ToShim::Ping { nonce: 5 },
+    ];
     socket.write_all(&wire(&frames)).unwrap();
     let mut wanted = BytesMut::new();
     encode(&FromShim::Ready { version: VERSION }, &mut wanted).unwrap();
@@ -122,7 +184,10 @@ fn a_shim_ignores_what_may_have_crossed_on_the_way() {
 
 #[test]
 fn a_shim_without_a_socket_says_so() {
-    let output = Command::new(env!("CARGO_BIN_EXE_braid-shim")).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_braid-shim"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("not a socket"));
 }
@@ -132,7 +197,13 @@ fn liar(bytes: &[u8]) -> (ShimCommand, tempfile::NamedTempFile) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let script = format!("cat {} >&0; exec sleep 1000", file.path().display());
-    (ShimCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }, file)
+    (
+        ShimCommand {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+        },
+        file,
+    )
 }
 
 fn said(frames: &[FromShim]) -> BytesMut {
@@ -145,7 +216,13 @@ fn said(frames: &[FromShim]) -> BytesMut {
 
 fn finished(attempt: u64, outcome: Outcome, results: Option<usize>) -> FromShim {
     let results = results.map(|size| Bytes::from(vec![b'x'; size]));
-    FromShim::Finished { attempt, outcome, results, message: String::new(), micros: 1 }
+    FromShim::Finished {
+        attempt,
+        outcome,
+        results,
+        message: String::new(),
+        micros: 1,
+    }
 }
 
 #[tokio::test]
@@ -154,7 +231,12 @@ async fn a_worker_gives_up_a_shim_that_lies() {
     let ready = || FromShim::Ready { version: VERSION };
     let log = |attempt, size| {
         let line = Bytes::from(vec![b'x'; size]);
-        FromShim::Log { attempt, stream: Stream::Stdout, cut: false, line }
+        FromShim::Log {
+            attempt,
+            stream: Stream::Stdout,
+            cut: false,
+            line,
+        }
     };
     let table: Vec<(BytesMut, &str)> = vec![
         (BytesMut::from(&u32::MAX.to_le_bytes()[..]), "longer than"),
@@ -163,10 +245,16 @@ async fn a_worker_gives_up_a_shim_that_lies() {
         (said(&[finished(1, Outcome::Exit(0), None)]), "did not greet"),
         (said(&[FromShim::Ready { version: 77 }]), "version 77"),
         (said(&[ready(), ready()]), "greeted"),
-        (said(&[ready(), finished(99, Outcome::Exit(0), None)]), "unknown attempt 99"),
+        (
+            said(&[ready(), finished(99, Outcome::Exit(0), None)]),
+            "unknown attempt 99",
+        ),
         (said(&[ready(), log(99, 1)]), "unknown attempt 99"),
         (said(&[ready(), log(1, 20_000)]), "line of 20000 bytes"),
-        (said(&[ready(), finished(1, Outcome::Exit(0), Some(1025))]), "cannot have"),
+        (
+            said(&[ready(), finished(1, Outcome::Exit(0), Some(1025))]),
+            "cannot have",
+        ),
         (said(&[ready(), finished(1, Outcome::Exit(1), Some(1))]), "cannot have"),
     ];
     for (bytes, wanted) in table {
@@ -175,7 +263,11 @@ async fn a_worker_gives_up_a_shim_that_lies() {
         bench.prepare(sh("true")).await;
         let ended = bench.run(|_| ()).await;
         assert_eq!(failure(&ended.ending), &Failure::ShimDied);
-        assert!(message(&ended.ending).contains(wanted), "{:?} does not say {wanted:?}", message(&ended.ending));
+        assert!(
+            message(&ended.ending).contains(wanted),
+            "{:?} does not say {wanted:?}",
+            message(&ended.ending)
+        );
     }
 }
 
@@ -193,8 +285,14 @@ async fn a_worker_gives_up_a_shim_that_says_nothing_or_half_a_frame() {
 
 #[tokio::test]
 async fn a_shim_that_always_dies_is_started_more_and_more_rarely() {
-    let command = ShimCommand { program: "/bin/false".into(), args: Vec::new() };
-    let limits = braid_worker::runner::Limits { first_pause: Duration::from_millis(20), ..hasty() };
+    let command = ShimCommand {
+        program: "/bin/false".into(),
+        args: Vec::new(),
+    };
+    let limits = braid_worker::runner::Limits {
+        first_pause: Duration::from_millis(20),
+        ..hasty()
+    };
     let mut bench = Bench::with(command, limits);
     bench.prepare(sh("true")).await;
     let mut pauses = Vec::new();

@@ -20,7 +20,11 @@ async fn what_an_attempt_leaves_in_the_background_is_killed() {
 #[tokio::test]
 async fn a_daemon_that_holds_standard_output_hangs_nobody_and_is_killed() {
     let mut bench = Bench::new(patient());
-    bench.prepare(sh("setsid sh -c 'echo $$ > $DIR/pid; sleep 1000' & while ! [ -s $DIR/pid ]; do :; done; echo up")).await;
+    bench
+        .prepare(sh(
+            "setsid sh -c 'echo $$ > $DIR/pid; sleep 1000' & while ! [ -s $DIR/pid ]; do :; done; echo up",
+        ))
+        .await;
     assert_eq!(bench.run(|_| ()).await.ending, DONE);
     assert_eq!(bench.texts(), ["up"]);
     dies(&bench.file("pid").await).await;
@@ -31,8 +35,11 @@ async fn a_daemon_that_holds_standard_output_hangs_nobody_and_is_killed() {
 #[tokio::test]
 async fn with_several_at_once_a_daemon_dies_when_all_are_over_that_could_have_made_it() {
     let mut bench = Bench::new(patient());
-    let daemon = "setsid sh -c 'echo $$ > $DIR/pid; exec sleep 1000' >/dev/null 2>&1 & while ! [ -s $DIR/pid ]; do :; done";
-    let mut program = sh(&format!("case $BRAID_PARTITION in 101) {daemon};; *) echo $$ > $DIR/other; sleep 0.3;; esac"));
+    let daemon =
+        "setsid sh -c 'echo $$ > $DIR/pid; exec sleep 1000' >/dev/null 2>&1 & while ! [ -s $DIR/pid ]; do :; done";
+    let mut program = sh(&format!(
+        "case $BRAID_PARTITION in 101) {daemon};; *) echo $$ > $DIR/other; sleep 0.3;; esac"
+    ));
     program.concurrency = 2;
     bench.prepare(program).await;
     for _ in 0..2 {
@@ -60,7 +67,12 @@ async fn several_run_at_once_and_no_more_than_that() {
         }
         ended += soon(bench.runner.next()).await.unwrap().len();
     }
-    let most = bench.texts().iter().map(|count| count.trim().parse::<usize>().unwrap()).max().unwrap();
+    let most = bench
+        .texts()
+        .iter()
+        .map(|count| count.trim().parse::<usize>().unwrap())
+        .max()
+        .unwrap();
     assert!((2..=3).contains(&most), "{most} at once");
 }
 
@@ -88,7 +100,10 @@ async fn a_killed_shim_ends_its_attempts_leaves_nobody_and_is_replaced() {
     }
     // When it is reported, nothing runs any more.
     assert_eq!(pids.iter().filter(|pid| lives(pid)).collect::<Vec<_>>(), [""; 0]);
-    assert!(!std::path::Path::new(&format!("/proc/{shim}")).exists(), "a zombie is left");
+    assert!(
+        !std::path::Path::new(&format!("/proc/{shim}")).exists(),
+        "a zombie is left"
+    );
 
     bench.prepare_other(sh("echo again")).await;
     assert_eq!(bench.run(other).await.ending, DONE);
@@ -114,7 +129,10 @@ async fn a_stopped_shim_is_killed() {
 
 #[tokio::test]
 async fn a_stopped_shim_is_killed_at_the_deadline_of_an_attempt_even_if_silence_is_allowed() {
-    let limits = braid_worker::runner::Limits { silence: Duration::from_secs(3600), ..hasty() };
+    let limits = braid_worker::runner::Limits {
+        silence: Duration::from_secs(3600),
+        ..hasty()
+    };
     let mut bench = Bench::new(limits);
     bench.prepare(sh("echo $$ > $DIR/pid; sleep 1000")).await;
     let mut attempt = bench.attempt();
@@ -129,7 +147,9 @@ async fn a_stopped_shim_is_killed_at_the_deadline_of_an_attempt_even_if_silence_
 async fn stopped_user_code_still_times_out() {
     let mut bench = Bench::new(hasty());
     bench.prepare(sh("kill -STOP $$")).await;
-    let ended = bench.run(|attempt| attempt.timeout = Some(Duration::from_millis(200))).await;
+    let ended = bench
+        .run(|attempt| attempt.timeout = Some(Duration::from_millis(200)))
+        .await;
     assert_eq!(failure(&ended.ending), &Failure::Timeout(Duration::from_millis(200)));
 }
 
@@ -147,7 +167,10 @@ async fn the_end_of_the_runner_is_the_end_of_everything() {
         if orderly {
             soon(runner.shutdown()).await;
             assert!(!lives(&a) && !lives(&b));
-            assert!(!std::path::Path::new(&format!("/proc/{shim}")).exists(), "a zombie is left");
+            assert!(
+                !std::path::Path::new(&format!("/proc/{shim}")).exists(),
+                "a zombie is left"
+            );
         } else {
             drop(runner);
             for pid in [a, b, shim.to_string()] {
@@ -175,7 +198,10 @@ async fn term_to_the_shim_is_a_drain_that_the_worker_decides_about() {
 
 #[tokio::test]
 async fn a_shim_that_cannot_be_started_is_an_error_each_time() {
-    let command = braid_worker::runner::ShimCommand { program: "/no/such/shim".into(), args: Vec::new() };
+    let command = braid_worker::runner::ShimCommand {
+        program: "/no/such/shim".into(),
+        args: Vec::new(),
+    };
     let mut bench = Bench::with(command, hasty());
     bench.prepare(sh("true")).await;
     for _ in 0..3 {
@@ -187,12 +213,22 @@ async fn a_shim_that_cannot_be_started_is_an_error_each_time() {
 #[tokio::test]
 async fn nothing_is_left_in_the_private_directories() {
     let mut bench = Bench::new(patient());
-    bench.prepare(sh("echo $BRAID_INPUT > $DIR/in; echo x > $BRAID_RESULTS; cat >/dev/null")).await;
+    bench
+        .prepare(sh(
+            "echo $BRAID_INPUT > $DIR/in; echo x > $BRAID_RESULTS; cat >/dev/null",
+        ))
+        .await;
     let data = braid_worker::runner::Data::Bytes(bytes::Bytes::from_static(b"x"));
-    bench.run(|attempt| attempt.input = braid_worker::runner::Input::One { name: None, data }).await;
+    bench
+        .run(|attempt| attempt.input = braid_worker::runner::Input::One { name: None, data })
+        .await;
     let input = std::path::PathBuf::from(bench.file("in").await);
     let private = input.parent().unwrap().to_owned();
-    assert_eq!(std::fs::read_dir(&private).unwrap().count(), 0, "files of an attempt that is over");
+    assert_eq!(
+        std::fs::read_dir(&private).unwrap().count(),
+        0,
+        "files of an attempt that is over"
+    );
     soon(bench.runner.shutdown()).await;
     assert!(!private.exists());
 }

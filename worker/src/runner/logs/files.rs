@@ -28,9 +28,19 @@ impl LogFiles {
     pub fn open(directory: &Path, cap: u64) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let (batches, waiting) = sync_channel(WAITING);
-        let files = Files { directory: directory.to_owned(), half: (cap / 2).max(1), open: HashMap::new() };
-        let writer = std::thread::Builder::new().name("logs".to_owned()).spawn(move || files.write_all(&waiting))?;
-        Ok(Self { batches: Some(batches), writer: Some(writer), lost: AtomicU64::new(0) })
+        let files = Files {
+            directory: directory.to_owned(),
+            half: (cap / 2).max(1),
+            open: HashMap::new(),
+        };
+        let writer = std::thread::Builder::new()
+            .name("logs".to_owned())
+            .spawn(move || files.write_all(&waiting))?;
+        Ok(Self {
+            batches: Some(batches),
+            writer: Some(writer),
+            lost: AtomicU64::new(0),
+        })
     }
 
     /// How many lines were dropped because the disk was too slow.
@@ -112,7 +122,10 @@ impl Files {
         text.push(b'\n');
         let step: &str = &line.step;
         let length = text.len() as u64;
-        if self.open.get(step).is_some_and(|open| open.size > 0 && open.size + length > self.half)
+        if self
+            .open
+            .get(step)
+            .is_some_and(|open| open.size > 0 && open.size + length > self.half)
             && let Some(mut full) = self.open.remove(step)
         {
             full.file.flush()?;
@@ -125,9 +138,18 @@ impl Files {
                 self.flush()?;
                 self.open.clear();
             }
-            let file = OpenOptions::new().create(true).append(true).open(paths(&self.directory, step).0)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(paths(&self.directory, step).0)?;
             let size = file.metadata()?.len();
-            self.open.insert(step.to_owned(), StepFile { file: BufWriter::new(file), size });
+            self.open.insert(
+                step.to_owned(),
+                StepFile {
+                    file: BufWriter::new(file),
+                    size,
+                },
+            );
         }
         if let Some(open) = self.open.get_mut(step) {
             open.file.write_all(&text)?;

@@ -86,5 +86,8 @@ fn paths(directory: &Path, step: &str) -> (PathBuf, PathBuf) {
             name.push_str(&format!("%{byte:02x}"));
         }
     }
-    (directory.join(format!("{name}.ndjson")), directory.join(format!("{name}.1.ndjson")))
+    (
+        directory.join(format!("{name}.ndjson")),
+        directory.join(format!("{name}.1.ndjson")),
+    )
 }

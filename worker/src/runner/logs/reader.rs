@@ -52,7 +52,12 @@ impl LogReader {
     /// A reader of the log of this step in this directory. Nothing need be there yet.
     pub fn new(directory: &Path, step: &str, filter: Filter) -> Self {
         let (current, before) = paths(directory, step);
-        Self { current, before, filter, open: None }
+        Self {
+            current,
+            before,
+            filter,
+            open: None,
+        }
     }
 
     /// The next records, at most about a thousand. Empty: there are no more by now; a follower asks again later.
@@ -70,7 +75,11 @@ impl LogReader {
             while records.len() < BATCH
                 && let Some(line) = open.line()?
             {
-                records.extend(serde_json::from_slice::<LogRecord>(&line).ok().filter(|r| self.filter.takes(r)));
+                records.extend(
+                    serde_json::from_slice::<LogRecord>(&line)
+                        .ok()
+                        .filter(|r| self.filter.takes(r)),
+                );
             }
             match newest {
                 Some(newest) if records.len() < BATCH => *open = newest,
@@ -87,7 +96,11 @@ impl Open {
             Ok(file) => {
                 let meta = file.metadata()?;
                 let identity = (meta.dev(), meta.ino());
-                Ok(Some(Self { file: BufReader::new(file), identity, partial: Vec::new() }))
+                Ok(Some(Self {
+                    file: BufReader::new(file),
+                    identity,
+                    partial: Vec::new(),
+                }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -8,7 +8,14 @@ use super::*;
 
 fn line(partition: u64, text: impl Into<Bytes>) -> LogLine {
     let line = text.into();
-    LogLine { step: Arc::from("count"), partition, attempt: 1, stream: Stream::Stdout, cut: false, line }
+    LogLine {
+        step: Arc::from("count"),
+        partition,
+        attempt: 1,
+        stream: Stream::Stdout,
+        cut: false,
+        line,
+    }
 }
 
 fn all(reader: &mut LogReader) -> Vec<LogRecord> {
@@ -41,8 +48,20 @@ fn what_was_written_is_read_back_and_filtered() {
         records.into_iter().map(|record| record.line).collect::<Vec<_>>()
     };
     assert_eq!(texts(Filter::default()), ["one", "\u{fffd}\"two\"\t", ""]);
-    assert_eq!(texts(Filter { partition: Some(1), ..Filter::default() }), ["one", ""]);
-    assert_eq!(texts(Filter { stream: Some(Stream::Stderr), ..Filter::default() }), [""; 0]);
+    assert_eq!(
+        texts(Filter {
+            partition: Some(1),
+            ..Filter::default()
+        }),
+        ["one", ""]
+    );
+    assert_eq!(
+        texts(Filter {
+            stream: Some(Stream::Stderr),
+            ..Filter::default()
+        }),
+        [""; 0]
+    );
     assert!(all(&mut LogReader::new(dir.path(), "other", Filter::default())).is_empty());
 }
 
@@ -54,7 +73,13 @@ fn a_reader_follows_and_a_restarted_sink_appends() {
         let sink = LogFiles::open(dir.path(), 1 << 20).unwrap();
         give(&sink, vec![line(round, "x")]);
         drop(sink);
-        assert_eq!(all(&mut reader).iter().map(|record| record.partition).collect::<Vec<_>>(), [round]);
+        assert_eq!(
+            all(&mut reader)
+                .iter()
+                .map(|record| record.partition)
+                .collect::<Vec<_>>(),
+            [round]
+        );
     }
 }
 
@@ -74,7 +99,10 @@ fn files_stay_below_their_cap_and_keep_the_last_lines() {
         .map(|record| record.partition)
         .collect();
     assert_eq!(kept.last(), Some(&999));
-    assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no hole inside what is kept");
+    assert!(
+        kept.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+        "no hole inside what is kept"
+    );
     assert!(kept.len() > 50);
 }
 
