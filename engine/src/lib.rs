@@ -5,17 +5,16 @@
 //! simulator.
 
 pub mod assign;
+pub mod card;
 pub mod cover;
+pub mod dag;
+pub mod expr;
+pub mod outputs;
+pub mod params;
 pub mod plan;
 pub mod protocol;
 pub mod reduce;
 pub mod retry;
 pub mod settlement;
-mod varint;
-pub mod card;
-pub mod dag;
-pub mod expr;
-pub mod outputs;
-pub mod params;
-pub mod protocol;
 pub mod suggest;
+mod varint;

@@ -1,1 +1,113 @@
-//! Placeholder.
+//! Braid's operator: turns `Workflow` objects into work on workers' desks, and what the workers committed into status.
+//!
+//! [`run`] contends for leadership and, while it leads, keeps two controllers going: runs ([`workflow`]) and pools
+//! ([`pool`]). Nothing it remembers is needed: everything is recomputed from objects, so it may be killed at any write,
+//! and two of them at once waste work but count nothing twice. A pass that panics is a failed pass of one object.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use braid_crds::{Worker, WorkerPool, Workflow};
+use kube::{Client, ResourceExt as _, runtime::reflector::Store};
+
+pub mod api;
+pub mod counters;
+pub mod fresh;
+pub mod leases;
+pub mod names;
+pub mod pods;
+pub mod pool;
+pub mod runtime;
+pub mod workflow;
+
+pub use counters::Counters;
+pub use runtime::{OperatorError, run};
+
+use fresh::Fresh;
+use leases::Leases;
+use pods::PodSource;
+
+/// What an operator is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who it is, for the leader's Lease: unique among operators.
+    pub identity: String,
+    /// Where the leader's Lease is.
+    pub namespace: String,
+    /// Workers for a run.
+    pub workers: i32,
+    /// How long a worker's Lease lasts.
+    pub worker_lease: Duration,
+    /// How long the leader's Lease lasts.
+    pub leader_lease: Duration,
+    /// Passes at the same time, over different objects.
+    pub concurrency: u16,
+}
+
+impl Options {
+    /// The defaults, for so many workers.
+    #[must_use]
+    pub fn new(identity: impl Into<String>, workers: i32) -> Self {
+        Self {
+            identity: identity.into(),
+            namespace: "default".into(),
+            workers,
+            worker_lease: Duration::from_secs(15),
+            leader_lease: Duration::from_secs(15),
+            concurrency: 8,
+        }
+    }
+}
+
+/// What passes share.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// As started.
+    pub options: Options,
+    /// Where workers come from.
+    pub pods: Arc<dyn PodSource>,
+    /// Which workers are alive.
+    pub leases: Leases,
+    /// Answers of own writes to runs.
+    pub fresh_workflows: Fresh<Workflow>,
+    /// Answers of own writes to desks.
+    pub fresh_workers: Fresh<Worker>,
+    /// What was done, for metrics and tests.
+    pub counters: Arc<Counters>,
+    workers: Store<Worker>,
+    pools: Store<WorkerPool>,
+    memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<workflow::Memory>>>>,
+}
+
+impl Context {
+    /// The desks of a pool, none older than this operator's own last write.
+    fn desks_of_pool(&self, pool_uid: &str) -> Vec<Arc<Worker>> {
+        let mut desks: Vec<Arc<Worker>> = self
+            .workers
+            .state_filter(|worker| worker.labels().get(names::POOL_UID).is_some_and(|uid| uid == pool_uid))
+            .into_iter()
+            .map(|worker| self.fresh_workers.newest(worker))
+            .collect();
+        desks.sort_by_cached_key(|desk| desk.name_any());
+        desks
+    }
+
+    fn pool(&self, namespace: &str, name: &str) -> Option<Arc<WorkerPool>> {
+        self.pools
+            .get(&kube::runtime::reflector::ObjectRef::new(name).within(namespace))
+    }
+
+    fn memory(&self, uid: &str) -> Arc<tokio::sync::Mutex<workflow::Memory>> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    fn forget(&self, uid: &str) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.fresh_workflows.forget(uid);
+    }
+}

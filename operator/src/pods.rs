@@ -1,0 +1,78 @@
+//! Where workers come from: the seam below `WorkerPool`.
+//!
+//! In a cluster a pool is a Job of pods; on a laptop it is tasks of this process. The operator knows neither: it says
+//! how many there shall be and watches what is there.
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+/// What the operator needs to know of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodView {
+    /// The pod's name, and its Worker's.
+    pub name: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's uid: another pod of the same name is another pod.
+    pub uid: String,
+    /// The uid of the `WorkerPool` it belongs to.
+    pub pool_uid: String,
+    /// How it is.
+    pub state: PodState,
+}
+
+/// How a pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodState {
+    /// It runs, or will.
+    Alive,
+    /// It ended by itself while it had work: what it ran may be to blame.
+    Died,
+    /// It was ended from outside, on purpose: nobody is to blame.
+    Stopped,
+}
+
+/// All pods of all pools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// Whether the list is complete: before, a pod that is not in it is not known to be gone.
+    pub synced: bool,
+    /// The pods.
+    pub pods: Vec<PodView>,
+}
+
+/// A pool whose pods are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRef {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Why pods could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("workers of pool {pool}: {reason}")]
+pub struct PodError {
+    /// Which pool's.
+    pub pool: String,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+/// Makes pods.
+pub trait PodSource: Send + Sync + 'static {
+    /// Brings the pool to `wanted` live pods: starts new ones (with new uids) in place of ended ones, ends the
+    /// superfluous, and forgets ended ones that `forget` names by uid. Idempotent.
+    fn scale<'a>(
+        &'a self,
+        pool: &'a PoolRef,
+        wanted: usize,
+        forget: &'a [String],
+    ) -> BoxFuture<'a, Result<(), PodError>>;
+
+    /// All pods, now and whenever that changes.
+    fn watch(&self) -> watch::Receiver<Pods>;
+}

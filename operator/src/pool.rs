@@ -1,0 +1,169 @@
+//! `WorkerPool`: as many workers as wanted, and a desk for each.
+//!
+//! A pod gets a `Worker` object with its uid and a Lease when it is seen alive. The object outlives its pod: it is deleted,
+//! with uid and version, only once nothing is assigned on it, so nothing that was committed can go with it. Sealing what a
+//! lost worker held is the business of the workflow's pass.
+
+use std::{sync::Arc, time::Duration};
+
+use braid_crds::{Worker, WorkerPool, WorkerPoolStatus, WorkerSpec};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    runtime::controller::Action,
+};
+
+use crate::{
+    Context,
+    api::{ApiError, call},
+    names,
+    pods::{PodError, PodState, PodView, PoolRef},
+};
+
+/// A pool is looked at again after this long even if nothing is heard.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// Why a pass over a pool ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// An API call failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// No pods.
+    #[error(transparent)]
+    Pods(#[from] PodError),
+    /// The object cannot be worked with.
+    #[error("the pool has no {0}")]
+    Malformed(&'static str),
+}
+
+/// One pass over one pool.
+pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<Action, PoolError> {
+    let namespace = pool.namespace().ok_or(PoolError::Malformed("namespace"))?;
+    let uid = pool.uid().ok_or(PoolError::Malformed("uid"))?;
+    if pool.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let workers: Api<Worker> = Api::namespaced(context.client.clone(), &namespace);
+    let pods = context.pods.watch().borrow().clone();
+    let mine: Vec<&PodView> = pods.pods.iter().filter(|pod| pod.pool_uid == uid).collect();
+    let desks = context.desks_of_pool(&uid);
+
+    for pod in mine.iter().filter(|pod| pod.state == PodState::Alive) {
+        if !desks.iter().any(|desk| desk.spec.pod_uid == pod.uid) {
+            let desk = open_desk(&workers, &pool, pod).await?;
+            context.leases.open(&context.client, &namespace, &desk).await?;
+            context.fresh_workers.wrote(Arc::new(desk));
+        }
+    }
+
+    let mut forget = Vec::new();
+    for pod in mine.iter().filter(|pod| pod.state != PodState::Alive) {
+        if !desks.iter().any(|desk| desk.spec.pod_uid == pod.uid) {
+            forget.push(pod.uid.clone());
+        }
+    }
+    let is_gone = |desk: &Worker| {
+        pods.synced
+            && !mine
+                .iter()
+                .any(|pod| pod.uid == desk.spec.pod_uid && pod.state == PodState::Alive)
+    };
+    for desk in desks.iter().filter(|desk| is_gone(desk) && desk.spec.shards.is_empty()) {
+        close_desk(&workers, desk).await?;
+        context.fresh_workers.forget(&names::uid(desk.as_ref()));
+        forget.push(desk.spec.pod_uid.clone());
+    }
+
+    let wanted = usize::try_from(pool.spec.workers).unwrap_or(0);
+    let reference = PoolRef {
+        name: pool.name_any(),
+        namespace: namespace.clone(),
+        uid,
+    };
+    let scaled = context.pods.scale(&reference, wanted, &forget).await;
+    let alive = mine.iter().filter(|pod| pod.state == PodState::Alive).count();
+    let ready = desks.iter().filter(|desk| !is_gone(desk) && started(desk)).count();
+    let status = WorkerPoolStatus {
+        observed_generation: pool.metadata.generation,
+        workers: i32::try_from(alive).unwrap_or(i32::MAX),
+        ready: i32::try_from(ready).unwrap_or(i32::MAX),
+        message: scaled.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+    };
+    if pool.status.as_ref() != Some(&status) {
+        let mut next = (*pool).clone();
+        next.status = Some(status);
+        let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), &namespace);
+        call(
+            "write the pool's status",
+            api.replace_status(&next.name_any(), &PostParams::default(), &next),
+        )
+        .await?;
+    }
+    scaled?;
+    Ok(Action::requeue(RESYNC))
+}
+
+fn started(desk: &Worker) -> bool {
+    desk.status.as_ref().is_some_and(|status| status.start_id.is_some())
+}
+
+async fn open_desk(workers: &Api<Worker>, pool: &WorkerPool, pod: &PodView) -> Result<Worker, PoolError> {
+    let mut labels = pool.labels().clone();
+    labels.insert(names::POOL_UID.into(), names::uid(pool));
+    labels.insert(names::MANAGED_BY.into(), names::BRAID.into());
+    let desk = Worker {
+        metadata: ObjectMeta {
+            name: Some(pod.name.clone()),
+            labels: Some(labels),
+            owner_references: names::owner(pool).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: WorkerSpec {
+            pod_uid: pod.uid.clone(),
+            pool: pool.name_any(),
+            ..WorkerSpec::default()
+        },
+        status: None,
+    };
+    match call("create a worker's desk", workers.create(&PostParams::default(), &desk)).await {
+        // An earlier pass did it, or an older pod's desk of the same name still stands: both show in the next watch.
+        Err(ApiError::Conflict { what }) => match call(what, workers.get(&pod.name)).await? {
+            found if found.spec.pod_uid == pod.uid => Ok(found),
+            _ => Err(ApiError::Conflict { what }.into()),
+        },
+        answer => Ok(answer?),
+    }
+}
+
+async fn close_desk(workers: &Api<Worker>, desk: &Worker) -> Result<(), ApiError> {
+    let preconditions = Preconditions {
+        uid: desk.uid(),
+        resource_version: desk.resource_version(),
+    };
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
+    };
+    match call("delete an empty desk", workers.delete(&desk.name_any(), &params)).await {
+        Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The Lease of a worker: same name, owned by its desk, renewed by the worker.
+pub fn lease(desk: &Worker, duration: Duration) -> Lease {
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(desk.name_any()),
+            labels: Some(desk.labels().clone()),
+            owner_references: names::owner(desk).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            lease_duration_seconds: i32::try_from(duration.as_secs()).ok(),
+            ..LeaseSpec::default()
+        }),
+    }
+}

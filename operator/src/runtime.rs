@@ -1,0 +1,294 @@
+//! The operator's life: contend, lead, stop leading, stop.
+//!
+//! Leading is one future that is dropped when leadership is lost: every pass in flight ends at its next await, and
+//! whatever it was about to write is refused or harmless. A new leader reads the workers before the runs: shards move
+//! that way, so a run's ledger is never older than the shards that it is compared with.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    error::Error,
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use braid_crds::{Worker, WorkerPool, Workflow};
+use braid_sync::election::{Elector, Ended, Times, TimesError};
+use futures::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, channel::mpsc};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    runtime::{
+        Controller, WatchStreamExt as _,
+        controller::{Action, Config},
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Context, Counters, Options, fresh::Fresh, leases::Leases, names, pods::PodSource, pool, workflow};
+
+/// The first wait after a failed pass; doubles up to [`BACKOFF_MAX`] per object.
+const BACKOFF: Duration = Duration::from_millis(20);
+/// The longest wait after a failed pass.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The leader's Lease.
+pub const LEADER_LEASE: &str = "braid-operator";
+/// Changes of workers that may be on their way to the passes.
+const BELLS: usize = 1024;
+
+/// Why an operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The first reads did not come to an end.
+    #[error("the watch of {0} ended")]
+    WatchEnded(&'static str),
+    /// The election cannot be run with these times.
+    #[error(transparent)]
+    Election(#[from] TimesError),
+    /// Leading ended though nobody had asked it to.
+    #[error("the operator's work ended by itself; its log says why")]
+    Ended,
+}
+
+/// Prints an error with all that caused it.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Contends for the lead and leads, until cancelled. `pods` outlives reigns.
+pub async fn run(
+    client: Client,
+    options: Options,
+    pods: Arc<dyn PodSource>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+) -> Result<(), OperatorError> {
+    let leases = Api::namespaced(client.clone(), &options.namespace);
+    let times = Times::of(options.leader_lease);
+    let elector = Elector::new(leases, LEADER_LEASE, &options.identity, times)?.drain(Duration::from_secs(5));
+    let ended = elector
+        .run(stop.clone(), |lead| {
+            let (client, options, pods, counters) = (client.clone(), options.clone(), pods.clone(), counters.clone());
+            async move {
+                if let Err(error) = reign(client, options, pods, counters, lead.lost).await {
+                    tracing::error!(error = %Chain(&error), "the reign ended");
+                }
+            }
+        })
+        .await;
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::WorkEnded => Err(OperatorError::Ended),
+    }
+}
+
+/// Leads until `lost`.
+async fn reign(
+    client: Client,
+    options: Options,
+    pods: Arc<dyn PodSource>,
+    counters: Arc<Counters>,
+    lost: CancellationToken,
+) -> Result<(), OperatorError> {
+    let (workers, workers_writer) = reflector::store::<Worker>();
+    let (pools, pools_writer) = reflector::store::<WorkerPool>();
+    let (workflows, workflows_writer) = reflector::store::<Workflow>();
+    let context = Arc::new(Context {
+        leases: Leases::new(options.worker_lease, braid_sync::Clock::start()),
+        client: client.clone(),
+        pods,
+        fresh_workflows: Fresh::default(),
+        fresh_workers: Fresh::default(),
+        counters,
+        workers: workers.clone(),
+        pools: pools.clone(),
+        memories: Mutex::default(),
+        options,
+    });
+    let (run_bell, runs_rung) = mpsc::channel::<ObjectRef<Workflow>>(BELLS);
+    let (pool_bell, pools_rung) = mpsc::channel::<ObjectRef<WorkerPool>>(BELLS);
+    let seen = context.clone();
+    let worker_watch = watcher(Api::<Worker>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|worker| worker.metadata.managed_fields = None)
+        .reflect(workers_writer)
+        .touched_objects()
+        .for_each(move |worker| {
+            let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
+            async move {
+                match worker {
+                    Ok(worker) => {
+                        seen.leases.saw(&worker);
+                        let namespace = worker.namespace().unwrap_or_default();
+                        if let Some(run) = worker.labels().get(names::WORKFLOW) {
+                            runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
+                        }
+                        pools
+                            .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
+                            .await
+                            .ok();
+                    }
+                    Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
+                }
+            }
+        });
+
+    let pool_watch = watcher(Api::<WorkerPool>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(pools_writer)
+        .touched_objects();
+    let run_watch = watcher(Api::<Workflow>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|workflow| workflow.metadata.managed_fields = None)
+        .reflect(workflows_writer)
+        .touched_objects();
+
+    let config = Config::default().concurrency(context.options.concurrency);
+    let run_passes = Passes::<Workflow>::new(context.clone());
+    let runs = Controller::for_stream(run_watch, workflows)
+        .with_config(config.clone())
+        .reconcile_on(runs_rung)
+        .reconcile_all_on(pods_changed(context.pods.watch()))
+        .reconcile_all_on(rung(context.clone()))
+        .run(
+            move |workflow, passes: Arc<Passes<Workflow>>| passes.pass(workflow, workflow::reconcile),
+            |_, never, _| match *never {},
+            Arc::new(run_passes),
+        )
+        .for_each(|_| std::future::ready(()));
+    let pool_passes = Passes::<WorkerPool>::new(context.clone());
+    let pool_runs = Controller::for_stream(pool_watch, pools)
+        .with_config(config)
+        .reconcile_on(pools_rung)
+        .reconcile_all_on(pods_changed(context.pods.watch()))
+        .run(
+            move |pool, passes: Arc<Passes<WorkerPool>>| passes.pass(pool, pool::reconcile),
+            |_, never, _| match *never {},
+            Arc::new(pool_passes),
+        )
+        .for_each(|_| std::future::ready(()));
+
+    let work = async {
+        let synced = async {
+            workers
+                .wait_until_ready()
+                .await
+                .map_err(|_| OperatorError::WatchEnded("workers"))?;
+            // Only now the runs: their ledgers are then at least as new as the shards known.
+            futures::future::join(runs, pool_runs).await;
+            Ok::<_, OperatorError>(())
+        };
+        tokio::select! {
+            () = worker_watch => Err(OperatorError::WatchEnded("workers")),
+            ended = synced => ended,
+            () = context.leases.watch(&client, &lost) => Ok(()),
+        }
+    };
+    lost.run_until_cancelled(work).await.unwrap_or(Ok(()))
+}
+
+/// Rings for all runs whenever a worker falls silent or is heard again.
+fn rung(context: Arc<Context>) -> impl futures::Stream<Item = ()> {
+    futures::stream::unfold(context, |context| async move {
+        context.leases.changed.notified().await;
+        Some(((), context))
+    })
+}
+
+fn pods_changed(pods: tokio::sync::watch::Receiver<crate::pods::Pods>) -> impl Stream<Item = ()> {
+    futures::stream::unfold(pods, |mut pods| async move {
+        pods.changed().await.ok().map(|()| ((), pods))
+    })
+}
+
+/// Passes over objects of one kind: counted, their failures reported and backed off per object, their panics caught.
+struct Passes<K> {
+    context: Arc<Context>,
+    failures: Mutex<HashMap<String, u32>>,
+    kind: std::marker::PhantomData<fn(K)>,
+}
+
+impl<K> Passes<K>
+where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+{
+    fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            failures: Mutex::default(),
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    fn pass<F, E>(
+        self: Arc<Self>,
+        object: Arc<K>,
+        reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
+    ) -> impl Future<Output = Result<Action, Infallible>> + Send
+    where
+        F: Future<Output = Result<Action, E>> + Send,
+        E: Error + Send + 'static,
+    {
+        let name = object.name_any();
+        let uid = names::uid(object.as_ref());
+        let pass = AssertUnwindSafe(reconcile(object, self.context.clone())).catch_unwind();
+        async move {
+            let outcome = pass.await;
+            self.context.counters.pass(!matches!(outcome, Ok(Ok(_))));
+            let wait = match outcome {
+                Ok(Ok(action)) => {
+                    self.failures
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&uid);
+                    return Ok(action);
+                }
+                Ok(Err(error)) => {
+                    let wait = self.back_off(uid);
+                    if wait >= Duration::from_secs(1) {
+                        tracing::warn!(object = name, error = %Chain(&error), ?wait, "a pass failed, and will be tried again");
+                    } else {
+                        tracing::debug!(object = name, error = %Chain(&error), ?wait, "a pass failed, and will be tried again");
+                    }
+                    wait
+                }
+                Err(_) => {
+                    self.context.counters.panicked();
+                    let wait = self.back_off(uid);
+                    tracing::error!(
+                        object = name,
+                        ?wait,
+                        "a pass panicked: a defect; the object will be tried again"
+                    );
+                    wait
+                }
+            };
+            Ok(Action::requeue(wait))
+        }
+    }
+
+    fn back_off(&self, uid: String) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid).or_insert(0);
+        let wait = BACKOFF
+            .saturating_mul(1_u32.checked_shl(*count).unwrap_or(u32::MAX))
+            .min(BACKOFF_MAX);
+        *count = count.saturating_add(1).min(20);
+        wait.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}

@@ -1,0 +1,493 @@
+//! A pass's decision: from a run's spec, its status and its workers to the status that follows. Pure.
+//!
+//! The order within a pass is the order of the invariants: fold what is sealed, settle what is poison, end what can
+//! end, start what follows (in the same status, so in the same write), then say what people need to know.
+
+use braid_crds::{
+    PartitionRange, ShardId, Workflow, WorkflowStatus, limits,
+    status::{Phase, PlanRef, StepStatus, Suspect},
+    worker::{Fatal, Mode},
+    workflow::Step,
+};
+use braid_engine::{
+    assign::Fitness,
+    dag::{Dag, Readiness},
+    protocol::{
+        Record, close,
+        fold::{self, Verdict},
+        handout,
+        wire::{self, Braid, WireError},
+    },
+    retry::Reason,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::desks::Desks;
+
+/// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
+const SUSPECT_WINDOW: u64 = 4_096;
+
+/// What a pass decided.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    /// The status that follows.
+    pub status: WorkflowStatus,
+    /// Whether it must be written at once: a step or the run begins, ends, or changes its mind.
+    pub urgent: bool,
+    /// Shards that this pass counts, by desk position.
+    pub folded: Vec<(usize, ShardId)>,
+    /// Shards that were found held in part: 0 wherever there is one operator.
+    pub held_in_part: usize,
+    /// A shard is of a newer round than this copy of the status: it must be read anew.
+    pub outdated: bool,
+}
+
+/// A run as a pass sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The object, with the status that was last written.
+    pub workflow: &'a Workflow,
+    /// Its workers.
+    pub desks: &'a Desks,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+impl View<'_> {
+    fn uid(&self) -> String {
+        self.workflow.uid().unwrap_or_default()
+    }
+}
+
+/// Decides what follows from `status`.
+pub fn advance(view: View<'_>, dag: &Dag, status: &WorkflowStatus) -> Result<Advance, WireError> {
+    let mut pass = Pass {
+        view,
+        uid: view.uid(),
+        advance: Advance {
+            status: status.clone(),
+            urgent: false,
+            folded: Vec::new(),
+            held_in_part: 0,
+            outdated: false,
+        },
+    };
+    for step in &view.workflow.spec.steps {
+        let Some(mut record) = pass
+            .advance
+            .status
+            .steps
+            .iter()
+            .find(|known| known.name == step.name)
+            .cloned()
+        else {
+            continue;
+        };
+        match record.phase {
+            Phase::Planning => pass.pin_plan(&mut record),
+            Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => pass.run(step, &mut record)?,
+            _ => {}
+        }
+        pass.stop_if_due(step, &mut record);
+        pass.end(step, &mut record)?;
+        pass.put(record);
+    }
+    pass.follow(dag);
+    Ok(pass.advance)
+}
+
+/// The most partitions of a step that may fail for good.
+pub fn tolerated(step: &Step, total: u64) -> u64 {
+    step.max_failed_partitions.as_ref().map_or(0, |limit| limit.of(total))
+}
+
+struct Pass<'a> {
+    view: View<'a>,
+    uid: String,
+    advance: Advance,
+}
+
+impl Pass<'_> {
+    fn record(&self, spec: &Step, step: &StepStatus) -> Result<Record<Braid>, WireError> {
+        wire::record(&self.view.workflow.name_any(), &self.uid, &spec.results, step)
+    }
+
+    fn put(&mut self, record: StepStatus) {
+        if let Some(known) = self
+            .advance
+            .status
+            .steps
+            .iter_mut()
+            .find(|known| known.name == record.name)
+        {
+            self.advance.urgent |= known.phase != record.phase || known.stopping != record.stopping;
+            *known = record;
+        }
+    }
+
+    /// A plan that a worker has made becomes the plan: the first that is seen.
+    fn pin_plan(&mut self, step: &mut StepStatus) {
+        for view in &self.view.desks.0 {
+            for (shard, commit) in view.plan_shards(&self.uid, &step.name, step.round) {
+                let Some(commit) = commit.filter(|_| view.is_sealed(shard)) else {
+                    continue;
+                };
+                if let Some(plan) = &commit.plan {
+                    step.plan = Some(plan.clone());
+                    step.partitions.total = plan.partitions;
+                    step.phase = Phase::Running;
+                    return;
+                }
+                if let Some(fatal) = &commit.fatal {
+                    step.stopping = Some(fatal.clone());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
+        let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
+        let mut record = self.record(spec, step)?;
+        let before = record.clone();
+        match fold::fold(&mut record, self.view.desks.protocol()) {
+            Ok(verdicts) => {
+                self.advance.outdated |= verdicts
+                    .iter()
+                    .any(|(_, _, verdict)| *verdict == Verdict::NewerThanRecord);
+                self.advance.held_in_part += verdicts
+                    .iter()
+                    .filter(|(_, _, verdict)| *verdict == Verdict::HeldInPart)
+                    .count();
+                self.advance.folded.extend(
+                    verdicts
+                        .iter()
+                        .filter(|(_, _, verdict)| *verdict == Verdict::Fold)
+                        .map(|(desk, id, _)| (*desk, *id)),
+                );
+            }
+            Err(error) => {
+                record = before;
+                step.stopping.get_or_insert_with(|| Fatal {
+                    reason: "ResultTooLarge".into(),
+                    message: cut(&error.to_string()),
+                });
+            }
+        }
+        self.blame(step);
+        self.settle_poison(step, total, &mut record);
+        for view in &self.view.desks.0 {
+            for commit in view.worker.status.iter().flat_map(|status| &status.shards) {
+                let of_step = view.worker.spec.shards.iter().any(|shard| {
+                    shard.id == commit.id
+                        && shard.run.uid == self.uid
+                        && shard.run.step == spec.name
+                        && shard.run.round == step.round
+                });
+                if let (true, Some(fatal)) = (of_step, &commit.fatal) {
+                    step.stopping.get_or_insert_with(|| fatal.clone());
+                }
+            }
+        }
+        wire::write_record(&record, &spec.results, step);
+        step.suspects = unsettled(&step.suspects, &record);
+        step.partitions.total = total;
+        step.partitions.failed = step.failed.len();
+        step.partitions.succeeded = step.ledger.len().saturating_sub(step.partitions.failed);
+        Ok(())
+    }
+
+    /// What a worker ran when it died by itself is run one partition at a time from now on.
+    fn blame(&mut self, step: &mut StepStatus) {
+        for view in self
+            .view
+            .desks
+            .0
+            .iter()
+            .filter(|view| view.fitness == Fitness::Lost && view.to_blame)
+        {
+            let Some(shard) = view.current() else { continue };
+            if shard.run.uid != self.uid || shard.run.step != step.name || shard.run.round != step.round {
+                continue;
+            }
+            let cursor = view.commit(shard.id).map_or(shard.start, |commit| commit.cursor.0);
+            if cursor >= shard.end || shard.mode == Mode::Plan {
+                continue;
+            }
+            let window = if shard.mode == Mode::Suspect { 1 } else { SUSPECT_WINDOW };
+            let range = PartitionRange::new(cursor, shard.end.min(cursor.saturating_add(window)));
+            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect);
+            self.advance.urgent = true;
+        }
+    }
+
+    /// A partition that killed its worker again and again is set aside, once nobody can settle it otherwise.
+    fn settle_poison(&mut self, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
+        let free = handout::unassigned(record, total, self.view.desks.protocol().map(|(_, desk)| desk));
+        for suspect in step
+            .suspects
+            .iter()
+            .filter(|suspect| suspect.deaths >= limits::POISON_DEATHS)
+        {
+            let range = suspect.range();
+            if range.len() != 1 || !free.contains(range.start()) {
+                continue;
+            }
+            let message = format!("its worker died {} times while it ran this partition", suspect.deaths);
+            if record
+                .content
+                .fail(range.start(), Reason::WorkerDied, suspect.deaths, &message)
+            {
+                record.ledger.insert(range);
+            }
+        }
+    }
+
+    fn stop_if_due(&self, spec: &Step, step: &mut StepStatus) {
+        let running = matches!(
+            step.phase,
+            Phase::Planning | Phase::Running | Phase::Waiting | Phase::Suspended
+        );
+        if !running || step.stopping.is_some() {
+            return;
+        }
+        let limit = tolerated(spec, step.partitions.total);
+        if step.partitions.failed > limit {
+            step.stopping = Some(Fatal {
+                reason: "TooManyFailedPartitions".into(),
+                message: format!("{} partitions failed, {limit} may", step.partitions.failed),
+            });
+        } else if overdue(step.started_at.as_ref(), spec.timeout.as_ref(), self.view.now) {
+            step.stopping = Some(Fatal {
+                reason: "StepTimeout".into(),
+                message: format!(
+                    "the step took longer than {}",
+                    spec.timeout.as_ref().map_or("", |limit| limit.as_str())
+                ),
+            });
+        } else if overdue(
+            self.advance.status.started_at.as_ref(),
+            self.view.workflow.spec.timeout.as_ref(),
+            self.view.now,
+        ) {
+            step.stopping = Some(Fatal {
+                reason: "WorkflowTimeout".into(),
+                message: format!(
+                    "the run took longer than {}",
+                    self.view
+                        .workflow
+                        .spec
+                        .timeout
+                        .as_ref()
+                        .map_or("", |limit| limit.as_str())
+                ),
+            });
+        }
+    }
+
+    /// Ends a step that has nothing more to do: all sealed, all folded.
+    fn end(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
+        let cancelled = self.view.workflow.spec.cancel;
+        let stopped = step.stopping.is_some() || cancelled;
+        if step.phase == Phase::Planning && stopped {
+            if !self.view.desks.any_open(&self.uid, &step.name) {
+                finish(
+                    step,
+                    if cancelled { Phase::Cancelled } else { Phase::Failed },
+                    self.view.now,
+                );
+            }
+            return Ok(());
+        }
+        if !matches!(
+            step.phase,
+            Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused
+        ) {
+            return Ok(());
+        }
+        let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
+        let mut record = self.record(spec, step)?;
+        if close::close(
+            &mut record,
+            total,
+            stopped,
+            0,
+            self.view.desks.protocol().map(|(_, desk)| desk),
+        )
+        .is_err()
+        {
+            return Ok(());
+        }
+        let complete = step.ledger.len() >= total;
+        let phase = match &step.stopping {
+            Some(_) => Phase::Failed,
+            None if !complete => Phase::Cancelled,
+            None => Phase::Succeeded,
+        };
+        finish(step, phase, self.view.now);
+        Ok(())
+    }
+
+    /// Starts or skips the steps that were waiting, until nothing changes.
+    fn follow(&mut self, dag: &Dag) {
+        let spec = &self.view.workflow.spec;
+        loop {
+            let known = &self.advance.status.steps;
+            let phase = |name: &str| {
+                known
+                    .iter()
+                    .find(|step| step.name == name)
+                    .map_or(Phase::Pending, |step| step.phase)
+            };
+            let ready: Vec<(String, Readiness)> = dag
+                .readiness(phase)
+                .into_iter()
+                .filter(|(_, readiness)| *readiness != Readiness::Wait)
+                .map(|(name, readiness)| (name.to_owned(), readiness))
+                .collect();
+            let mut changed = false;
+            for (name, readiness) in ready {
+                let Some(declared) = spec.steps.iter().find(|step| step.name == name) else {
+                    continue;
+                };
+                let Some(step) = self.advance.status.steps.iter_mut().find(|step| step.name == name) else {
+                    continue;
+                };
+                match readiness {
+                    _ if spec.cancel => {
+                        "the run was cancelled before it began".clone_into(&mut step.message);
+                        finish(step, Phase::Cancelled, self.view.now);
+                    }
+                    Readiness::Start if spec.suspend => continue,
+                    Readiness::Start => start(declared, step, self.view.now),
+                    Readiness::Skip { because, phase } => {
+                        step.message = format!("step {because} is {phase:?}");
+                        finish(step, Phase::Skipped, self.view.now);
+                    }
+                    Readiness::Wait => continue,
+                }
+                changed = true;
+                self.advance.urgent = true;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+}
+
+/// A step begins: its partitions are known at once, or have to be listed.
+fn start(spec: &Step, step: &mut StepStatus, now: Timestamp) {
+    step.started_at = Some(Time(now));
+    step.plan = match &spec.over {
+        None => Some(PlanRef {
+            partitions: 1,
+            ..PlanRef::default()
+        }),
+        Some(over) => over.range.as_ref().map(|range| PlanRef {
+            partitions: partitions(range),
+            ..PlanRef::default()
+        }),
+    };
+    step.phase = if step.plan.is_some() {
+        Phase::Running
+    } else {
+        Phase::Planning
+    };
+    step.partitions.total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
+    if step.phase == Phase::Running && step.partitions.total == 0 {
+        finish(step, Phase::Succeeded, now);
+    }
+}
+
+/// How many numbers a range has.
+fn partitions(range: &braid_crds::workflow::Range) -> u64 {
+    let span = u64::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+    span.div_ceil(range.step.unsigned_abs().max(1))
+}
+
+fn finish(step: &mut StepStatus, phase: Phase, now: Timestamp) {
+    step.phase = phase;
+    step.closed = true;
+    step.deferred.clear();
+    step.suspects.clear();
+    step.finished_at = Some(Time(now));
+    if let Some(stopping) = &step.stopping {
+        step.message = cut(&format!("{}: {}", stopping.reason, stopping.message));
+    }
+}
+
+fn overdue(since: Option<&Time>, limit: Option<&braid_crds::Duration>, now: Timestamp) -> bool {
+    let (Some(since), Some(limit)) = (since, limit) else {
+        return false;
+    };
+    now.duration_since(since.0).unsigned_abs() > limit.get() && now > since.0
+}
+
+/// Adds a death to `range`. A culprit that is known by name is told apart from the suspects around it.
+fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool) -> Vec<Suspect> {
+    let mut next = Vec::new();
+    let mut deaths = 1;
+    for suspect in suspects {
+        let held = suspect.range();
+        let common = held.intersect(range);
+        if common.is_empty() {
+            next.push(suspect.clone());
+            continue;
+        }
+        if by_name && held == range {
+            deaths = suspect.deaths.saturating_add(1);
+        }
+        for rest in [
+            PartitionRange::new(held.start(), common.start()),
+            PartitionRange::new(common.end(), held.end()),
+        ] {
+            if !rest.is_empty() {
+                next.push(Suspect {
+                    start: rest.start(),
+                    end: rest.end(),
+                    deaths: suspect.deaths,
+                });
+            }
+        }
+    }
+    next.push(Suspect {
+        start: range.start(),
+        end: range.end(),
+        deaths,
+    });
+    next.sort_by_key(|suspect| suspect.start);
+    next.truncate(limits::SUSPECTS);
+    next
+}
+
+/// The suspects that are not settled yet.
+fn unsettled(suspects: &[Suspect], record: &Record<Braid>) -> Vec<Suspect> {
+    suspects
+        .iter()
+        .flat_map(|suspect| {
+            let gaps = record.ledger.gaps(suspect.range());
+            gaps.ranges()
+                .map(|gap| Suspect {
+                    start: gap.start(),
+                    end: gap.end(),
+                    deaths: suspect.deaths,
+                })
+                .collect::<Vec<_>>()
+        })
+        .take(limits::SUSPECTS)
+        .collect()
+}
+
+/// A text that fits into a message of the status.
+pub fn cut(text: &str) -> String {
+    match text
+        .char_indices()
+        .find(|(index, c)| index + c.len_utf8() > limits::MESSAGE_BYTES - 3)
+    {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

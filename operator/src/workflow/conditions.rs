@@ -1,0 +1,273 @@
+//! What people and tools read of a run: its phase, its conditions, its summary, and always why it does not move.
+
+use std::collections::BTreeMap;
+
+use braid_crds::{
+    Workflow, WorkflowStatus,
+    status::{Phase, StepStatus, Summary},
+};
+use braid_engine::{dag, expr::Scope, outputs, params};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use super::advance::cut;
+
+/// What the operator knows of a run's workers.
+#[derive(Clone, Debug, Default)]
+pub struct Hands {
+    /// Workers that can be given work.
+    pub working: usize,
+    /// Workers that are wanted.
+    pub wanted: usize,
+    /// Why there are fewer, if it is known.
+    pub message: String,
+}
+
+/// Derives phase, outputs, conditions and summary from the steps.
+pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands, now: Timestamp) {
+    let phase = phase(workflow, status);
+    if phase.is_terminal() && status.finished_at.is_none() {
+        status.finished_at = Some(Time(now));
+    }
+    let mut failed = (phase == Phase::Failed).then(|| failure(status));
+    let mut phase = phase;
+    if phase == Phase::Succeeded && status.outputs.len() < workflow.spec.outputs.len() {
+        match outputs(workflow, status) {
+            Ok(outputs) => status.outputs = outputs,
+            Err(error) => {
+                failed = Some(("OutputFailed".to_owned(), error));
+                phase = Phase::Failed;
+            }
+        }
+    }
+    status.phase = phase;
+    let (reason, message) = failed.unwrap_or_else(|| why(status, hands, now));
+    set(status, workflow, now, "Accepted", true, "Valid", "");
+    set(
+        status,
+        workflow,
+        now,
+        "Progressing",
+        matches!(phase, Phase::Planning | Phase::Running) && hands.working > 0,
+        &reason,
+        &message,
+    );
+    set(
+        status,
+        workflow,
+        now,
+        "Complete",
+        phase == Phase::Succeeded,
+        &reason,
+        &message,
+    );
+    set(
+        status,
+        workflow,
+        now,
+        "Failed",
+        matches!(phase, Phase::Failed | Phase::Cancelled),
+        &reason,
+        &message,
+    );
+    set(
+        status,
+        workflow,
+        now,
+        "Finished",
+        phase.is_terminal(),
+        &reason,
+        &message,
+    );
+    status.summary = Some(summary(status, hands, &message));
+}
+
+/// A run that is not accepted: nothing is done, and it says why.
+pub fn refuse(workflow: &Workflow, status: &mut WorkflowStatus, reason: &str, message: &str, now: Timestamp) {
+    status.phase = Phase::Failed;
+    status.finished_at.get_or_insert(Time(now));
+    for (kind, value) in [
+        ("Accepted", false),
+        ("Progressing", false),
+        ("Complete", false),
+        ("Failed", true),
+        ("Finished", true),
+    ] {
+        set(status, workflow, now, kind, value, reason, message);
+    }
+    status.summary = Some(summary(status, &Hands::default(), message));
+}
+
+fn phase(workflow: &Workflow, status: &WorkflowStatus) -> Phase {
+    let phases: Vec<Phase> = status.steps.iter().map(|step| step.phase).collect();
+    dag::run_phase(&phases, workflow.spec.suspend)
+}
+
+fn outputs(workflow: &Workflow, status: &WorkflowStatus) -> Result<BTreeMap<String, Value>, String> {
+    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
+    let scope = Scope::of(
+        params,
+        status,
+        &workflow.name_any(),
+        &workflow.uid().unwrap_or_default(),
+    );
+    outputs::evaluate(&workflow.spec.outputs, &scope).map_err(|error| error.to_string())
+}
+
+fn failure(status: &WorkflowStatus) -> (String, String) {
+    let failed = status.steps.iter().find(|step| step.phase == Phase::Failed);
+    failed.map_or_else(
+        || ("StepFailed".to_owned(), String::new()),
+        |step| {
+            let reason = step
+                .stopping
+                .as_ref()
+                .map_or("StepFailed", |fatal| fatal.reason.as_str());
+            let why = step.stopping.as_ref().map_or("", |fatal| fatal.message.as_str());
+            let cause = step.failures.first().map_or_else(String::new, |cause| {
+                format!(
+                    "; {} x {} (first: partition {}) {}",
+                    cause.count, cause.reason, cause.sample, cause.message
+                )
+            });
+            (reason.to_owned(), format!("{}: {why}{cause}", step.name))
+        },
+    )
+}
+
+/// Why a run is where it is.
+fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, String) {
+    match status.phase {
+        Phase::Succeeded => return ("Succeeded".into(), "all steps are done".into()),
+        Phase::Cancelled => {
+            return (
+                "Cancelled".into(),
+                "cancelled by spec.cancel; what was settled is counted".into(),
+            );
+        }
+        Phase::Suspended => {
+            return (
+                "Suspended".into(),
+                "suspended by spec.suspend; `braid resume` goes on".into(),
+            );
+        }
+        _ => {}
+    }
+    if hands.working == 0 {
+        let detail = if hands.message.is_empty() {
+            "they are starting"
+        } else {
+            &hands.message
+        };
+        return (
+            "NoWorkers".into(),
+            format!("0 of {} workers are ready: {detail}", hands.wanted),
+        );
+    }
+    let active = status.steps.iter().find(|step| {
+        matches!(
+            step.phase,
+            Phase::Running | Phase::Planning | Phase::Waiting | Phase::Suspended
+        )
+    });
+    active.map_or_else(|| ("Pending".to_owned(), String::new()), |step| step_why(step, now))
+}
+
+fn step_why(step: &StepStatus, now: Timestamp) -> (String, String) {
+    if let Some(stopping) = &step.stopping {
+        return (
+            "Stopping".into(),
+            format!("{}: {}; waiting for its workers to end", step.name, stopping.message),
+        );
+    }
+    match step.phase {
+        Phase::Planning => ("Planning".into(), format!("{}: a worker lists the data", step.name)),
+        Phase::Waiting => {
+            let next = step
+                .deferred
+                .iter()
+                .map(|deferred| deferred.not_before)
+                .min()
+                .unwrap_or_default();
+            let seconds = next.saturating_sub(now.as_millisecond()).max(0) / 1000;
+            let count = step.deferred.len();
+            (
+                "BackingOff".into(),
+                format!(
+                    "{}: {count} failed partitions are tried again, the first in {seconds}s",
+                    step.name
+                ),
+            )
+        }
+        Phase::Suspended => (
+            "Suspending".into(),
+            format!("{}: running partitions are being finished", step.name),
+        ),
+        _ => ("Running".into(), format!("{}: {}", step.name, speed(step, now))),
+    }
+}
+
+fn speed(step: &StepStatus, now: Timestamp) -> String {
+    let settled = step.partitions.succeeded.saturating_add(step.partitions.failed);
+    let started = step.started_at.as_ref().map_or(now, |at| at.0);
+    let millis = u64::try_from(now.duration_since(started).as_millis())
+        .unwrap_or(0)
+        .max(1);
+    let rate = settled.saturating_mul(1000) / millis;
+    let left = step.partitions.total.saturating_sub(settled);
+    match left.checked_div(rate) {
+        Some(seconds) => format!("{rate}/s, about {seconds}s left"),
+        None => format!("{settled} of {} partitions", step.partitions.total),
+    }
+}
+
+fn summary(status: &WorkflowStatus, hands: &Hands, message: &str) -> Summary {
+    let ended = status.steps.iter().filter(|step| step.phase.is_terminal()).count();
+    let total: u64 = status.steps.iter().map(|step| step.partitions.total).sum();
+    let failed: u64 = status.steps.iter().map(|step| step.partitions.failed).sum();
+    let settled: u64 = status
+        .steps
+        .iter()
+        .map(|step| step.partitions.succeeded)
+        .sum::<u64>()
+        .saturating_add(failed);
+    Summary {
+        steps: format!("{ended}/{}", status.steps.len()),
+        partitions: format!("{settled}/{total}"),
+        failed: failed.to_string(),
+        workers: hands.working.to_string(),
+        message: cut(message),
+    }
+}
+
+fn set(
+    status: &mut WorkflowStatus,
+    workflow: &Workflow,
+    now: Timestamp,
+    kind: &str,
+    value: bool,
+    reason: &str,
+    message: &str,
+) {
+    let text = if value { "True" } else { "False" };
+    let known = status.conditions.iter().position(|condition| condition.type_ == kind);
+    let since = known
+        .and_then(|index| status.conditions.get(index))
+        .filter(|condition| condition.status == text)
+        .map_or(Time(now), |condition| condition.last_transition_time.clone());
+    let condition = Condition {
+        type_: kind.to_owned(),
+        status: text.to_owned(),
+        reason: reason.to_owned(),
+        message: cut(message),
+        last_transition_time: since,
+        observed_generation: workflow.metadata.generation,
+    };
+    match known.and_then(|index| status.conditions.get_mut(index)) {
+        Some(known) => *known = condition,
+        None => status.conditions.push(condition),
+    }
+}

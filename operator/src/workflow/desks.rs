@@ -1,0 +1,148 @@
+//! The workers of a run, as one pass sees them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use braid_crds::{
+    Round, ShardId, Worker,
+    worker::{Mode, ShardSpec, ShardStatus},
+};
+use braid_engine::{
+    assign::{Fitness, Seat, Watched},
+    protocol::{
+        Desk,
+        wire::{self, Braid, WireError},
+    },
+};
+use kube::ResourceExt as _;
+
+use super::memory::Memory;
+use crate::{leases::Liveness, names};
+
+/// A worker of the run.
+#[derive(Clone, Debug)]
+pub struct DeskView {
+    /// The object.
+    pub worker: Arc<Worker>,
+    /// Its uid.
+    pub uid: String,
+    /// What the protocol reads in it.
+    pub desk: Desk<Braid>,
+    /// Whether it can be given work.
+    pub fitness: Fitness,
+    /// Whether it died by itself: what it ran may be to blame.
+    pub to_blame: bool,
+    /// For how long its first open shard has been watched.
+    pub watched: Watched,
+}
+
+impl DeskView {
+    /// Reads an object. An object that cannot be read holds no work that could be lost: it is reported and left out.
+    pub fn read(worker: Arc<Worker>, liveness: Liveness) -> Result<Self, WireError> {
+        let desk = wire::desk(&worker)?;
+        let (fitness, to_blame) = match liveness {
+            Liveness::Alive if worker.spec.drain => (Fitness::Draining, false),
+            Liveness::Alive => (Fitness::Working, false),
+            Liveness::Silent | Liveness::Stopped => (Fitness::Lost, false),
+            Liveness::Died => (Fitness::Lost, true),
+        };
+        Ok(Self {
+            uid: names::uid(worker.as_ref()),
+            worker,
+            desk,
+            fitness,
+            to_blame,
+            watched: Watched::default(),
+        })
+    }
+
+    /// Its shards of mode Plan of that step and round, with what was committed of them.
+    pub fn plan_shards(
+        &self,
+        uid: &str,
+        step: &str,
+        round: Round,
+    ) -> impl Iterator<Item = (&ShardSpec, Option<&ShardStatus>)> {
+        self.worker
+            .spec
+            .shards
+            .iter()
+            .filter(move |shard| {
+                shard.mode == Mode::Plan && shard.run.uid == uid && shard.run.step == step && shard.run.round == round
+            })
+            .map(|shard| (shard, self.commit(shard.id)))
+    }
+
+    /// What was committed of a shard.
+    pub fn commit(&self, id: ShardId) -> Option<&ShardStatus> {
+        self.worker
+            .status
+            .as_ref()?
+            .shards
+            .iter()
+            .find(|commit| commit.id == id)
+    }
+
+    /// Whether nothing more can be committed to a shard.
+    pub fn is_sealed(&self, shard: &ShardSpec) -> bool {
+        shard.seal || self.commit(shard.id).is_some_and(|commit| commit.sealed)
+    }
+
+    /// Its first open shard.
+    pub fn current(&self) -> Option<&ShardSpec> {
+        self.worker.spec.shards.iter().find(|shard| !self.is_sealed(shard))
+    }
+}
+
+/// All workers of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Desks(pub Vec<DeskView>);
+
+impl Desks {
+    /// Notes for how long each first open shard has been watched.
+    pub fn watch(&mut self, memory: &mut Memory) {
+        let mut seen = HashMap::new();
+        for view in &mut self.0 {
+            let Some(current) = view.current() else { continue };
+            let key = (view.uid.clone(), current.id);
+            let since = memory.watch(&key, current.budget_millis == 0);
+            view.watched = since.ages();
+            seen.insert(key, since);
+        }
+        memory.watched = seen;
+    }
+
+    /// The protocol's desks, keyed by position.
+    pub fn protocol(&self) -> impl Iterator<Item = (usize, &Desk<Braid>)> + Clone {
+        self.0.iter().enumerate().map(|(index, view)| (index, &view.desk))
+    }
+
+    /// The policy's seats, keyed by position.
+    pub fn seats(&self) -> Vec<Seat<'_, Braid, usize>> {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(key, view)| Seat {
+                key,
+                desk: &view.desk,
+                fitness: view.fitness,
+                watched: view.watched,
+            })
+            .collect()
+    }
+
+    /// How many could work now.
+    pub fn working(&self) -> usize {
+        self.0
+            .iter()
+            .filter(|view| view.fitness == Fitness::Working && view.desk.start.is_some())
+            .count()
+    }
+
+    /// Whether any shard of a step is still open.
+    pub fn any_open(&self, uid: &str, step: &str) -> bool {
+        self.0.iter().any(|view| {
+            let mut shards = view.worker.spec.shards.iter();
+            shards.any(|shard| shard.run.uid == uid && shard.run.step == step && !view.is_sealed(shard))
+        })
+    }
+}

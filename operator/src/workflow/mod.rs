@@ -1,0 +1,596 @@
+//! The pass over a run: observe, accept, advance, write, settle.
+//!
+//! A pass reads copies (never older than this operator's own last writes), decides with pure functions, writes the status
+//! once with the version that it read, and only when that write is known to have succeeded changes the workers' desks,
+//! one write each. It may end after any write: the next pass recomputes everything from what exists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use braid_crds::{
+    STATUS_FORMAT, ShardId, Worker, WorkerPool, WorkerPoolSpec, Workflow, WorkflowStatus, limits,
+    status::{Phase, PlanRef, StepStatus},
+    worker::{Card, Fatal},
+    workflow::Step,
+};
+use braid_engine::{card, dag::Dag, expr::Scope, params, protocol::wire::WireError};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
+    runtime::controller::Action,
+};
+
+use crate::{
+    Context,
+    api::{ApiError, call},
+    names,
+};
+
+mod advance;
+mod conditions;
+mod desks;
+mod memory;
+mod plans;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+pub use memory::Memory;
+
+use advance::{Advance, View, advance, cut};
+use conditions::Hands;
+use desks::{DeskView, Desks};
+
+/// How soon a run whose workers are idle is looked at again: the tail of a step.
+const TAIL: Duration = Duration::from_millis(250);
+/// How soon a run that moves is looked at again even if nothing is heard.
+const TICK: Duration = Duration::from_secs(1);
+/// How soon a run that does not move is.
+const REST: Duration = Duration::from_secs(30);
+
+/// Why a pass over a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowError {
+    /// An API call failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// An object holds what this operator cannot read.
+    #[error("{object} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        object: String,
+        /// Why.
+        source: WireError,
+    },
+    /// The object cannot be worked with.
+    #[error("the workflow has no {0}")]
+    Malformed(&'static str),
+    /// A spec that was accepted and is not in order: somebody changed what must not change.
+    #[error("the spec is not in order: {0}")]
+    Spec(String),
+    /// A status of a newer operator.
+    #[error(
+        "status.format is {found}, this operator knows {STATUS_FORMAT}: it must not touch this run; upgrade the operator"
+    )]
+    NewerFormat {
+        /// The format found.
+        found: i32,
+    },
+}
+
+/// One pass over one run.
+pub async fn reconcile(seen: Arc<Workflow>, context: Arc<Context>) -> Result<Action, WorkflowError> {
+    let workflow = context.fresh_workflows.newest(seen);
+    let uid = workflow.uid().ok_or(WorkflowError::Malformed("uid"))?;
+    if workflow.metadata.deletion_timestamp.is_some() {
+        // All that belongs to it is owned by it, and goes with it.
+        context.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let memory = context.memory(&uid);
+    let mut memory = memory.lock().await;
+    let mut pass = Pass {
+        context: &context,
+        workflow,
+        memory: &mut memory,
+    };
+    pass.run().await
+}
+
+struct Pass<'a> {
+    context: &'a Context,
+    workflow: Arc<Workflow>,
+    memory: &'a mut Memory,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> Result<Action, WorkflowError> {
+        let now = Timestamp::now();
+        let Some(status) = self.accept(now).await? else {
+            return Ok(Action::await_change());
+        };
+        let pool = self.pool().await?;
+        let mut desks = self.desks(&pool)?;
+        desks.watch(self.memory);
+        let planned = self.plan_items(&status).await?;
+
+        let hands = Hands {
+            working: desks.working(),
+            wanted: usize::try_from(pool.spec.workers).unwrap_or(0),
+            message: pool
+                .status
+                .as_ref()
+                .map(|status| status.message.clone())
+                .unwrap_or_default(),
+        };
+        let view = View {
+            workflow: &self.workflow,
+            desks: &desks,
+            now,
+        };
+        let dag = Dag::new(&self.workflow.spec.steps).map_err(|error| WorkflowError::Spec(error.to_string()))?;
+        let mut advance = advance(view, &dag, &planned).map_err(|source| self.unreadable(source))?;
+        advance.urgent |= planned != status;
+        self.context.counters.held_in_part(advance.held_in_part);
+        freeze(&self.workflow, &mut advance.status, &mut self.memory.cards);
+        wait_or_run(&view, &mut advance.status);
+        conditions::describe(&self.workflow, &mut advance.status, &hands, now);
+        if advance.outdated {
+            return Err(ApiError::Conflict { what: "read the run" }.into());
+        }
+        let written = self.write(&status, advance, &desks, now).await?;
+
+        let status = self.workflow.status.clone().unwrap_or_default();
+        let cards = self.cards(&status);
+        let cuts = self.memory.cuts();
+        let view = View {
+            workflow: &self.workflow,
+            desks: &desks,
+            now,
+        };
+        let settling = settle::Settling {
+            view,
+            status: &status,
+            cards: &cards,
+            folded: &written,
+            cuts,
+        };
+        let (specs, spent) = settle::settle(&settling).map_err(|source| self.unreadable(source))?;
+        self.memory.spend_cuts(spent);
+        let assigned = self.write_desks(&desks, specs).await;
+        if status.phase.is_terminal() {
+            self.retire(&pool).await?;
+        }
+        assigned?;
+        Ok(Action::requeue(self.next(&status, &desks, now)))
+    }
+
+    /// Checks a new run and writes its first status. `None`: there is nothing to do for it.
+    async fn accept(&mut self, now: Timestamp) -> Result<Option<WorkflowStatus>, WorkflowError> {
+        let current = self.workflow.status.clone().unwrap_or_default();
+        if current.format > STATUS_FORMAT {
+            return Err(WorkflowError::NewerFormat { found: current.format });
+        }
+        if current.started_at.is_some() {
+            return Ok(Some(current));
+        }
+        if current.phase.is_terminal() {
+            return Ok(None);
+        }
+        let mut status = WorkflowStatus {
+            format: STATUS_FORMAT,
+            observed_generation: self.workflow.metadata.generation,
+            steps: self
+                .workflow
+                .spec
+                .steps
+                .iter()
+                .map(|step| StepStatus {
+                    name: step.name.clone(),
+                    ..StepStatus::default()
+                })
+                .collect(),
+            ..current
+        };
+        let problems: Vec<String> = Dag::new(&self.workflow.spec.steps)
+            .err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if let Some(first) = problems.first() {
+            let more = problems.len().saturating_sub(1);
+            let more = if more == 0 {
+                String::new()
+            } else {
+                format!(" (and {more} more: `braid lint` lists them)")
+            };
+            conditions::refuse(
+                &self.workflow,
+                &mut status,
+                "Invalid",
+                &cut(&format!("{first}{more}")),
+                now,
+            );
+            self.put_status(status).await?;
+            return Ok(None);
+        }
+        status.started_at = Some(Time(now));
+        conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
+        self.put_status(status.clone()).await?;
+        Ok(Some(status))
+    }
+
+    /// The pool of the run, made if it is not there.
+    async fn pool(&self) -> Result<WorkerPool, WorkflowError> {
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let uid = names::uid(self.workflow.as_ref());
+        let name = names::pool(&self.workflow.name_any(), &uid);
+        if let Some(known) = self.context.pool(&namespace, &name) {
+            return Ok((*known).clone());
+        }
+        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
+        let labels = [
+            (names::MANAGED_BY.to_owned(), names::BRAID.to_owned()),
+            (names::WORKFLOW_UID.to_owned(), uid),
+            (names::WORKFLOW.to_owned(), self.workflow.name_any()),
+        ];
+        let ended = self
+            .workflow
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_terminal());
+        let pool = WorkerPool {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(labels.into_iter().collect()),
+                owner_references: names::owner(self.workflow.as_ref()).map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            spec: WorkerPoolSpec {
+                workers: if ended { 0 } else { self.context.options.workers },
+            },
+            status: None,
+        };
+        match call("create the run's pool", api.create(&PostParams::default(), &pool)).await {
+            Err(ApiError::Conflict { what }) => Ok(call(what, api.get(&name)).await?),
+            answer => Ok(answer?),
+        }
+    }
+
+    fn desks(&self, pool: &WorkerPool) -> Result<Desks, WorkflowError> {
+        let pods = self.context.pods.watch().borrow().clone();
+        let workers = self.context.desks_of_pool(&names::uid(pool));
+        let views = workers.into_iter().map(|worker| {
+            let liveness = self.context.leases.liveness(&pods, &worker);
+            let name = worker.name_any();
+            DeskView::read(worker, liveness).map_err(|source| WorkflowError::Unreadable {
+                object: format!("worker {name}"),
+                source,
+            })
+        });
+        Ok(Desks(views.collect::<Result<_, _>>()?))
+    }
+
+    /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.
+    async fn plan_items(&self, status: &WorkflowStatus) -> Result<WorkflowStatus, WorkflowError> {
+        let mut planned = status.clone();
+        for step in planned
+            .steps
+            .iter_mut()
+            .filter(|step| step.phase == Phase::Planning && step.stopping.is_none())
+        {
+            let declared = self
+                .workflow
+                .spec
+                .steps
+                .iter()
+                .find(|declared| declared.name == step.name);
+            let items = declared
+                .and_then(|declared| declared.over.as_ref())
+                .and_then(|over| over.items.as_ref());
+            if let Some(items) = items {
+                let plan = plans::make(self.context, &self.workflow, step, items).await?;
+                step.partitions.total = plan.partitions;
+                step.plan = Some(plan);
+                step.phase = Phase::Running;
+            }
+        }
+        Ok(planned)
+    }
+
+    /// The programs of the steps that are under way, as they were frozen.
+    fn cards(&mut self, status: &WorkflowStatus) -> BTreeMap<String, Card> {
+        let mut cards = BTreeMap::new();
+        for step in &status.steps {
+            let Some(declared) = self
+                .workflow
+                .spec
+                .steps
+                .iter()
+                .find(|declared| declared.name == step.name)
+            else {
+                continue;
+            };
+            let built = match step.phase {
+                Phase::Planning => program(&self.workflow, declared, status, None).ok(),
+                Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
+                    let known = self.memory.cards.get(&(step.name.clone(), step.round)).cloned();
+                    known
+                        .or_else(|| program(&self.workflow, declared, status, step.plan.as_ref()).ok())
+                        // Another build of the operator froze another program: only that one may run.
+                        .filter(|card| step.card.as_ref() == Some(&card.digest))
+                }
+                _ => None,
+            };
+            if let Some(card) = built {
+                if step.card.is_some() {
+                    self.memory.cards.insert((step.name.clone(), step.round), card.clone());
+                }
+                cards.insert(step.name.clone(), card);
+            }
+        }
+        cards
+    }
+
+    /// Writes the status if it is due. Returns the shards that the write counted.
+    async fn write(
+        &mut self,
+        before: &WorkflowStatus,
+        advance: Advance,
+        desks: &Desks,
+        now: Timestamp,
+    ) -> Result<BTreeSet<(String, ShardId)>, WorkflowError> {
+        let Advance {
+            mut status,
+            urgent,
+            folded,
+            ..
+        } = advance;
+        status.observed_generation = self.workflow.metadata.generation;
+        let crowded = desks
+            .0
+            .iter()
+            .any(|view| view.worker.spec.shards.len() > limits::SHARDS_PER_WORKER / 2);
+        if status == *before || !(urgent || crowded || self.memory.status_rests().is_zero()) {
+            return Ok(BTreeSet::new());
+        }
+        let bytes = serde_json::to_vec(&status).map_or(usize::MAX, |json| json.len());
+        let folded = if bytes > limits::STATUS_BYTES {
+            status = too_large(before, &status, bytes);
+            conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
+            BTreeSet::new()
+        } else {
+            let uid = |index: usize| desks.0.get(index).map(|view| view.uid.clone());
+            folded
+                .into_iter()
+                .filter_map(|(index, id)| Some((uid(index)?, id)))
+                .collect()
+        };
+        self.context.counters.folded(folded.len());
+        self.put_status(status).await?;
+        self.memory.written_bytes = bytes;
+        Ok(folded)
+    }
+
+    /// Replaces the status, at the version that it was read at, and checks what was stored.
+    async fn put_status(&mut self, status: WorkflowStatus) -> Result<(), WorkflowError> {
+        let what = "write the run's status";
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
+        let mut next = (*self.workflow).clone();
+        next.metadata.managed_fields = None;
+        next.status = Some(status);
+        let answer = call(
+            what,
+            api.replace_status(&next.name_any(), &PostParams::default(), &next),
+        )
+        .await;
+        let stored = match answer {
+            Ok(stored) => stored,
+            Err(error) => {
+                if error.is_stale() {
+                    self.reread(&api).await?;
+                }
+                return Err(error.into());
+            }
+        };
+        if stored.status != next.status {
+            return Err(ApiError::Pruned { what }.into());
+        }
+        self.memory.written = Some(std::time::Instant::now());
+        self.workflow = Arc::new(stored);
+        self.context.fresh_workflows.wrote(self.workflow.clone());
+        Ok(())
+    }
+
+    /// After an answer that leaves doubt: the truth, from the server and not from a cache.
+    async fn reread(&self, api: &Api<Workflow>) -> Result<(), WorkflowError> {
+        match call("read the run", api.get(&self.workflow.name_any())).await {
+            Ok(read) => self.context.fresh_workflows.wrote(Arc::new(read)),
+            Err(ApiError::NotFound { .. }) => self.context.fresh_workflows.forget(&names::uid(self.workflow.as_ref())),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Writes the desks that change, side by side. The first error is reported once all have been tried.
+    async fn write_desks(
+        &self,
+        desks: &Desks,
+        specs: Vec<(usize, braid_crds::WorkerSpec)>,
+    ) -> Result<(), WorkflowError> {
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let api: Api<Worker> = Api::namespaced(self.context.client.clone(), &namespace);
+        let writes = specs.into_iter().filter_map(|(index, spec)| {
+            let mut worker = (*desks.0.get(index)?.worker).clone();
+            worker.spec = spec;
+            worker.metadata.managed_fields = None;
+            Some(self.write_desk(&api, worker))
+        });
+        let answers = futures::future::join_all(writes).await;
+        answers.into_iter().collect::<Result<Vec<()>, ApiError>>()?;
+        Ok(())
+    }
+
+    async fn write_desk(&self, api: &Api<Worker>, worker: Worker) -> Result<(), ApiError> {
+        match call(
+            "write a worker's desk",
+            api.replace(&worker.name_any(), &PostParams::default(), &worker),
+        )
+        .await
+        {
+            Ok(stored) if stored.spec == worker.spec => {
+                self.context.fresh_workers.wrote(Arc::new(stored));
+                Ok(())
+            }
+            Ok(_) => Err(ApiError::Pruned {
+                what: "write a worker's desk",
+            }),
+            Err(error) if error.is_stale() => {
+                // The worker committed meanwhile, most likely: its commit is on its way to us, read it at once.
+                match call("read a worker's desk", api.get(&worker.name_any())).await {
+                    Ok(read) => self.context.fresh_workers.wrote(Arc::new(read)),
+                    Err(ApiError::NotFound { .. }) => self.context.fresh_workers.forget(&names::uid(&worker)),
+                    Err(other) => return Err(other),
+                }
+                self.context.counters.conflict();
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A run that is over needs no workers.
+    async fn retire(&self, pool: &WorkerPool) -> Result<(), WorkflowError> {
+        if pool.spec.workers == 0 {
+            return Ok(());
+        }
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
+        let mut next = pool.clone();
+        next.spec.workers = 0;
+        match call(
+            "scale the run's pool to zero",
+            api.replace(&next.name_any(), &PostParams::default(), &next),
+        )
+        .await
+        {
+            Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn next(&self, status: &WorkflowStatus, desks: &Desks, now: Timestamp) -> Duration {
+        if status.phase.is_terminal() {
+            return if desks.0.is_empty() { REST } else { TICK };
+        }
+        let idle = desks.0.iter().any(|view| view.current().is_none());
+        let resting = self.memory.status_rests();
+        let due = status.steps.iter().flat_map(|step| &step.deferred).map(|deferred| {
+            let millis = deferred.not_before.saturating_sub(now.as_millisecond()).max(1);
+            Duration::from_millis(millis.unsigned_abs())
+        });
+        let tick = if idle { TAIL } else { TICK };
+        let wait = due.chain([tick]).min().unwrap_or(tick);
+        if resting.is_zero() {
+            wait
+        } else {
+            wait.min(resting + Duration::from_millis(1))
+        }
+    }
+
+    fn unreadable(&self, source: WireError) -> WorkflowError {
+        WorkflowError::Unreadable {
+            object: format!("workflow {}", self.workflow.name_any()),
+            source,
+        }
+    }
+}
+
+/// The program of a step, from the run's params and the steps before.
+fn program(workflow: &Workflow, step: &Step, status: &WorkflowStatus, plan: Option<&PlanRef>) -> Result<Card, String> {
+    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
+    let scope = Scope::of(params, status, &workflow.name_any(), &names::uid(workflow));
+    card::build(&workflow.spec, step, plan, &scope).map_err(|error| error.to_string())
+}
+
+/// Freezes the programs of steps that have just begun to run. A step whose program cannot be made fails.
+fn freeze(
+    workflow: &Workflow,
+    status: &mut WorkflowStatus,
+    cards: &mut std::collections::HashMap<(String, braid_crds::Round), Card>,
+) {
+    for declared in &workflow.spec.steps {
+        let snapshot = status.clone();
+        let Some(step) = status.steps.iter_mut().find(|step| step.name == declared.name) else {
+            continue;
+        };
+        if step.card.is_some() || step.stopping.is_some() || !matches!(step.phase, Phase::Running | Phase::Planning) {
+            continue;
+        }
+        let plan = if step.phase == Phase::Planning {
+            None
+        } else {
+            step.plan.as_ref()
+        };
+        match program(workflow, declared, &snapshot, plan) {
+            Ok(_) if step.phase == Phase::Planning => {}
+            Ok(card) => {
+                step.card = Some(card.digest.clone());
+                cards.insert((step.name.clone(), step.round), card);
+            }
+            Err(error) => {
+                step.stopping = Some(Fatal {
+                    reason: "BadProgram".into(),
+                    message: cut(&error),
+                });
+            }
+        }
+    }
+}
+
+/// A running step in which nothing runs is waiting for its retries, or suspended.
+fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
+    let uid = view.workflow.uid().unwrap_or_default();
+    for step in status
+        .steps
+        .iter_mut()
+        .filter(|step| matches!(step.phase, Phase::Running | Phase::Waiting | Phase::Suspended))
+    {
+        let total = step.partitions.total;
+        let waits = step.ledger.len().saturating_add(step.deferred.len() as u64) >= total && !step.deferred.is_empty();
+        let open = view.desks.any_open(&uid, &step.name);
+        step.phase = match (open, view.workflow.spec.suspend) {
+            (false, true) => Phase::Suspended,
+            (false, false) if waits => Phase::Waiting,
+            _ => Phase::Running,
+        };
+    }
+}
+
+/// A status that would be too large keeps its old record, and the steps that grew fail before work is lost.
+fn too_large(before: &WorkflowStatus, next: &WorkflowStatus, bytes: usize) -> WorkflowStatus {
+    let mut status = before.clone();
+    for step in &mut status.steps {
+        let grew = next
+            .steps
+            .iter()
+            .any(|other| other.name == step.name && other.ledger != step.ledger);
+        if grew && step.stopping.is_none() {
+            step.stopping = Some(Fatal {
+                reason: "ResultTooLarge".into(),
+                message: format!(
+                    "the run's status would take {bytes} bytes, {} may: give fewer keys (maxKeys), fewer results, or allow fewer failures",
+                    limits::STATUS_BYTES
+                ),
+            });
+        }
+    }
+    status
+}

@@ -1,0 +1,340 @@
+//! What follows for the desks from a status that is known to be written: what leaves them, what is sealed, what comes.
+//!
+//! One write per desk and pass: it drops what was folded or cannot count, tells the worker what became of it, carries the
+//! policy's orders, and the programs that the new shards run. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use braid_crds::{
+    PartitionRange, PlanDigest, ShardId, WorkerSpec, WorkflowStatus, limits,
+    status::{Phase, StepStatus},
+    worker::{Card, Mode, Outcome, RunRef, Settled, ShardSpec},
+    workflow::Step,
+};
+use braid_engine::{
+    assign::{self, Fitness, Order, Situation, Stop},
+    protocol::{
+        Record,
+        fold::judge,
+        wire::{self, Braid, WireError},
+    },
+};
+use kube::ResourceExt as _;
+
+use super::{advance::View, desks::DeskView};
+
+/// Everything that the orders for one run are made from.
+#[derive(Debug)]
+pub struct Settling<'a> {
+    /// The run.
+    pub view: View<'a>,
+    /// The status as it is stored.
+    pub status: &'a WorkflowStatus,
+    /// The programs of steps, by step.
+    pub cards: &'a BTreeMap<String, Card>,
+    /// Shards that the latest fold counted.
+    pub folded: &'a BTreeSet<(String, ShardId)>,
+    /// How many shards may be cut or sealed to feed idle workers.
+    pub cuts: usize,
+}
+
+/// What the desks' specs become, where they change, and how many cuts that took.
+pub fn settle(settling: &Settling<'_>) -> Result<(Vec<(usize, WorkerSpec)>, usize), WireError> {
+    let desks = &settling.view.desks.0;
+    let mut specs: Vec<WorkerSpec> = desks.iter().map(|view| view.worker.spec.clone()).collect();
+    for (view, spec) in desks.iter().zip(&mut specs) {
+        settling.clear(view, spec)?;
+    }
+    let mut cuts = settling.cuts;
+    for step in &settling.view.workflow.spec.steps {
+        let Some(status) = settling.status.steps.iter().find(|status| status.name == step.name) else {
+            continue;
+        };
+        match status.phase {
+            Phase::Planning => settling.order_plan(step, status, &mut specs),
+            Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
+                cuts = cuts.saturating_sub(settling.order(step, status, cuts, &mut specs)?);
+            }
+            _ => {}
+        }
+    }
+    let spent = settling.cuts.saturating_sub(cuts);
+    let changed = desks
+        .iter()
+        .zip(specs)
+        .enumerate()
+        .filter(|(_, (view, spec))| view.worker.spec != *spec);
+    Ok((changed.map(|(index, (_, spec))| (index, spec)).collect(), spent))
+}
+
+impl Settling<'_> {
+    fn step(&self, run: &RunRef) -> Option<(&Step, &StepStatus)> {
+        let step = self
+            .view
+            .workflow
+            .spec
+            .steps
+            .iter()
+            .find(|step| step.name == run.step)?;
+        let status = self.status.steps.iter().find(|status| status.name == run.step)?;
+        (run.uid == self.view.workflow.uid().unwrap_or_default()).then_some((step, status))
+    }
+
+    fn record(&self, step: &Step, status: &StepStatus) -> Result<Record<Braid>, WireError> {
+        let workflow = self.view.workflow;
+        wire::record(
+            &workflow.name_any(),
+            &workflow.uid().unwrap_or_default(),
+            &step.results,
+            status,
+        )
+    }
+
+    /// Takes off a desk what is settled, and seals what can no longer count.
+    fn clear(&self, view: &DeskView, spec: &mut WorkerSpec) -> Result<(), WireError> {
+        let mut kept = Vec::with_capacity(spec.shards.len());
+        for mut shard in std::mem::take(&mut spec.shards) {
+            let Some((step, status)) = self.step(&shard.run) else {
+                // Not of this run: a pool belongs to one run, so somebody wrote it by hand. Left alone.
+                kept.push(shard);
+                continue;
+            };
+            let over = status.closed || shard.run.round < status.round || view.fitness == Fitness::Lost;
+            let pointless = over || (shard.mode == Mode::Plan && status.phase != Phase::Planning);
+            let full = status.plan.as_ref().is_some_and(|plan| {
+                plan.partitions > 0 && status.ledger.covers(PartitionRange::new(0, plan.partitions))
+            });
+            if !view.is_sealed(&shard) {
+                shard.seal |= pointless || full;
+                kept.push(shard);
+                continue;
+            }
+            let drops = if shard.mode == Mode::Plan {
+                let useless = view
+                    .commit(shard.id)
+                    .is_none_or(|commit| commit.plan.is_none() && commit.fatal.is_none());
+                pointless || useless
+            } else {
+                let record = self.record(step, status)?;
+                let (Some(known), commit) = (view.desk.shard(shard.id), view.desk.commit(shard.id)) else {
+                    kept.push(shard);
+                    continue;
+                };
+                judge(&record, known, commit).drops()
+            };
+            if drops {
+                let folded = self.folded.contains(&(view.uid.clone(), shard.id));
+                let outcome = if folded { Outcome::Folded } else { Outcome::Discarded };
+                spec.settled.push(Settled { id: shard.id, outcome });
+            } else {
+                kept.push(shard);
+            }
+        }
+        let surplus = spec.settled.len().saturating_sub(limits::SETTLED);
+        spec.settled.drain(..surplus);
+        spec.shards = kept;
+        spec.cards
+            .retain(|card| spec.shards.iter().any(|shard| shard.run.card == card.digest));
+        Ok(())
+    }
+
+    /// Gives the listing of a step's data to one worker.
+    fn order_plan(&self, step: &Step, status: &StepStatus, specs: &mut [WorkerSpec]) {
+        let stopped = self.stop(status).is_some();
+        let uid = self.view.workflow.uid().unwrap_or_default();
+        let planning = |view: &DeskView| view.plan_shards(&uid, &step.name, status.round).count();
+        if stopped {
+            for spec in specs.iter_mut() {
+                let plans = spec
+                    .shards
+                    .iter_mut()
+                    .filter(|shard| shard.mode == Mode::Plan && shard.run.step == step.name);
+                plans.for_each(|shard| shard.seal = true);
+            }
+            return;
+        }
+        let Some(card) = self.cards.get(&step.name) else { return };
+        let desks = &self.view.desks.0;
+        let wanted = desks
+            .iter()
+            .all(|view| planning(view) == 0 || view.fitness == Fitness::Lost)
+            && !specs.iter().any(|spec| {
+                spec.shards
+                    .iter()
+                    .any(|shard| shard.mode == Mode::Plan && shard.run.step == step.name && !shard.seal)
+            });
+        let idle = desks
+            .iter()
+            .enumerate()
+            .filter(|(_, view)| view.fitness == Fitness::Working && view.desk.start.is_some())
+            .min_by_key(|(index, _)| specs.get(*index).map_or(usize::MAX, |spec| spec.shards.len()));
+        if let (true, Some((index, view))) = (wanted, idle) {
+            let Some(spec) = specs.get_mut(index) else { return };
+            let order = NewShard {
+                range: PartitionRange::new(0, 1),
+                mode: Mode::Plan,
+                budget_millis: u64::from(u32::MAX),
+                adopts: None,
+                history: None,
+            };
+            self.add(view, spec, step, status, card, order);
+        }
+    }
+
+    fn stop(&self, status: &StepStatus) -> Option<Stop> {
+        if status.stopping.is_some() || self.view.workflow.spec.cancel {
+            Some(Stop::Cancel)
+        } else {
+            self.view.workflow.spec.suspend.then_some(Stop::Suspend)
+        }
+    }
+
+    fn order(
+        &self,
+        step: &Step,
+        status: &StepStatus,
+        cuts: usize,
+        specs: &mut [WorkerSpec],
+    ) -> Result<usize, WireError> {
+        let Some(plan) = status.plan.as_ref() else { return Ok(0) };
+        let record = self.record(step, status)?;
+        let suspects: Vec<PartitionRange> = status.suspects.iter().map(braid_crds::status::Suspect::range).collect();
+        let concurrency = step
+            .run
+            .concurrency
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(1)
+            .max(1);
+        let started = status.started_at.as_ref().map_or(self.view.now, |at| at.0);
+        let elapsed = u64::try_from(self.view.now.duration_since(started).as_millis()).unwrap_or(0);
+        let hands = self.view.desks.working() as u64 * concurrency;
+        let situation = Situation {
+            now_millis: self.view.now.as_millisecond(),
+            total: plan.partitions,
+            concurrency,
+            suspects: &suspects,
+            mean_millis: elapsed.saturating_mul(hands).checked_div(record.ledger.len()),
+            cuts,
+            stop: self.stop(status),
+        };
+        // The policy sees the desks as this very write leaves them.
+        let cleared: Vec<_> = self
+            .view
+            .desks
+            .0
+            .iter()
+            .zip(specs.iter())
+            .map(|(view, spec)| wire::desk_of(spec, &view.worker.status.clone().unwrap_or_default()))
+            .collect::<Result<_, WireError>>()?;
+        let seats: Vec<_> = self
+            .view
+            .desks
+            .seats()
+            .into_iter()
+            .zip(&cleared)
+            .map(|(seat, desk)| assign::Seat { desk, ..seat })
+            .collect();
+        let mut spent = 0;
+        for order in assign::orders(&record, &situation, &seats) {
+            let (Order::Assign { seat, .. } | Order::Cut { seat, .. } | Order::Seal { seat, .. }) = order;
+            let (Some(view), Some(spec)) = (self.view.desks.0.get(seat), specs.get_mut(seat)) else {
+                continue;
+            };
+            match order {
+                Order::Assign {
+                    range,
+                    mode,
+                    budget_millis,
+                    adopts,
+                    history,
+                    ..
+                } => {
+                    if let Some(card) = self.cards.get(&step.name) {
+                        self.add(
+                            view,
+                            spec,
+                            step,
+                            status,
+                            card,
+                            NewShard {
+                                range,
+                                mode,
+                                budget_millis,
+                                adopts,
+                                history,
+                            },
+                        );
+                    }
+                }
+                Order::Cut { shard, .. } => {
+                    spent += 1;
+                    change(spec, shard, |shard| shard.budget_millis = 0);
+                }
+                Order::Seal { shard, .. } => {
+                    spent += usize::from(view.fitness != Fitness::Lost);
+                    change(spec, shard, |shard| shard.seal = true);
+                }
+            }
+        }
+        Ok(spent)
+    }
+
+    fn add(
+        &self,
+        view: &DeskView,
+        spec: &mut WorkerSpec,
+        step: &Step,
+        status: &StepStatus,
+        card: &Card,
+        new: NewShard,
+    ) {
+        let Some(start_id) = view.desk.start.clone() else {
+            return;
+        };
+        let known = spec.cards.iter().any(|known| known.digest == card.digest);
+        if spec.shards.len() >= limits::SHARDS_PER_WORKER || (!known && spec.cards.len() >= limits::CARDS_PER_WORKER) {
+            return;
+        }
+        let plan = status
+            .plan
+            .as_ref()
+            .map_or_else(PlanDigest::default, |plan| plan.digest.clone());
+        spec.shards.push(ShardSpec {
+            id: spec.next_shard_id,
+            start_id,
+            run: RunRef {
+                workflow: self.view.workflow.name_any(),
+                uid: self.view.workflow.uid().unwrap_or_default(),
+                step: step.name.clone(),
+                round: status.round,
+                plan,
+                card: card.digest.clone(),
+            },
+            start: new.range.start(),
+            end: new.range.end(),
+            budget_millis: new.budget_millis,
+            mode: new.mode,
+            seal: false,
+            adopts: new.adopts,
+            history: new.history,
+        });
+        spec.next_shard_id = spec.next_shard_id.next();
+        if !known {
+            spec.cards.push(card.clone());
+        }
+    }
+}
+
+struct NewShard {
+    range: PartitionRange,
+    mode: Mode,
+    budget_millis: u64,
+    adopts: Option<ShardId>,
+    history: Option<braid_crds::worker::History>,
+}
+
+fn change(spec: &mut WorkerSpec, id: ShardId, change: impl FnOnce(&mut ShardSpec)) {
+    if let Some(shard) = spec.shards.iter_mut().find(|shard| shard.id == id) {
+        change(shard);
+    }
+}
