@@ -85,7 +85,7 @@ pub async fn run(
         .run(stop.clone(), |lead| {
             let (client, options, pods, counters) = (client.clone(), options.clone(), pods.clone(), counters.clone());
             async move {
-                if let Err(error) = reign(client, options, pods, counters, lead.lost).await {
+                if let Err(error) = Box::pin(reign(client, options, pods, counters, lead.lost)).await {
                     tracing::error!(error = %Chain(&error), "the reign ended");
                 }
             }
@@ -199,7 +199,7 @@ async fn reign(
             () = context.leases.watch(&client, &lost) => Ok(()),
         }
     };
-    lost.run_until_cancelled(work).await.unwrap_or(Ok(()))
+    lost.run_until_cancelled(Box::pin(work)).await.unwrap_or(Ok(()))
 }
 
 /// Rings for all runs whenever a worker falls silent or is heard again.

@@ -140,14 +140,13 @@ pub fn orders<W: World, K: Copy + Ord>(
 ) -> Vec<Order<K>> {
     let mut round = Round::new(record, situation, seats);
     round.seal_the_lost();
-    match situation.stop {
-        Some(stop) => round.stop(stop),
-        None => {
-            round.adopt();
-            round.retry_deferred();
-            round.hand_out();
-            round.feed_the_idle();
-        }
+    if let Some(stop) = situation.stop {
+        round.stop(stop);
+    } else {
+        round.adopt();
+        round.retry_deferred();
+        round.hand_out();
+        round.feed_the_idle();
     }
     round.orders
 }
@@ -387,10 +386,11 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
                     .iter()
                     .flat_map(|seat| open(seat.desk))
                     .filter(|other| other.range == shard.range);
-                if watched.running_millis >= slow && single.count() == 1 {
-                    if let Some(helper) = idle.pop() {
-                        self.assign(helper, shard.range, Mode::Twin, None, shard.history);
-                    }
+                if watched.running_millis >= slow
+                    && single.count() == 1
+                    && let Some(helper) = idle.pop()
+                {
+                    self.assign(helper, shard.range, Mode::Twin, None, shard.history);
                 }
             } else if left > 1 && watched.running_millis >= self.budget {
                 // A few in flight: told apart, each may be run twice.

@@ -13,7 +13,6 @@ use braid_engine::{
         wire::{self, Braid, WireError},
     },
 };
-use kube::ResourceExt as _;
 
 use super::memory::Memory;
 use crate::{leases::Liveness, names};

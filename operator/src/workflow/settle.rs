@@ -325,6 +325,7 @@ impl Settling<'_> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct NewShard {
     range: PartitionRange,
     mode: Mode,
