@@ -3,18 +3,16 @@
 //! [`Braid`] is the world in which the operator and the workers run the protocol. What is read comes from objects that
 //! anybody with the right may have edited: it gives an error ([`WireError`]) that names the object's part, never a panic.
 //! What is written and read back is equal, with two exceptions that the protocol does not look at: the table of causes,
-//! see [`crate::settlement::Causes`], and what a desk does not hold ([`Extra`], cards, `settled`, `drain`).
+//! see [`crate::settlement::Causes`], and what a desk does not hold (cards, `settled`, `drain`).
 //!
-//! Shards of mode `Plan` are on the desk like any other, so that a worker's loop is one; but their [`RunKey`] says
-//! `planning`, which no record's does. So nothing of them is ever folded, dropped or counted as live: the operator looks
-//! at them, and at their [`Extra`], by itself.
-
-use std::collections::BTreeMap;
+//! Shards of mode `Plan` are on the desk like any other, so that a worker's loop is one; the plan that they made is in
+//! their content. But their [`RunKey`] says `planning`, which no record's does. So nothing of them is ever folded, dropped
+//! or counted as live: the operator looks at them by itself.
 
 use braid_crds::{
     CardDigest, Intervals, PlanDigest, ShardId, StartId, Worker, limits,
-    status::{Deferred, PlanRef, StepStatus},
-    worker::{Fatal, Mode, RunRef, ShardSpec, ShardStatus, WorkerSpec, WorkerStatus},
+    status::{Deferred, StepStatus},
+    worker::{Mode, RunRef, ShardSpec, ShardStatus, WorkerSpec, WorkerStatus},
     workflow::ResultSpec,
 };
 
@@ -46,15 +44,6 @@ pub struct RunKey {
     pub card: CardDigest,
     /// The shard makes the plan and runs no partitions. No record is of such a run.
     pub planning: bool,
-}
-
-/// What a commit holds besides what the protocol looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Extra {
-    /// The plan that a shard of mode `Plan` made.
-    pub plan: Option<PlanRef>,
-    /// Why the step cannot go on.
-    pub fatal: Option<Fatal>,
 }
 
 /// Why an object does not read.
@@ -177,31 +166,10 @@ pub fn desk_of(spec: &WorkerSpec, status: &WorkerStatus) -> Result<Desk<Braid>, 
     Ok(desk)
 }
 
-/// What the commits of a status hold besides what the protocol looks at.
-#[must_use]
-pub fn extras(status: &WorkerStatus) -> BTreeMap<ShardId, Extra> {
-    status
-        .shards
-        .iter()
-        .filter(|stored| stored.plan.is_some() || stored.fatal.is_some())
-        .map(|stored| {
-            let extra = Extra {
-                plan: stored.plan.clone(),
-                fatal: stored.fatal.clone(),
-            };
-            (stored.id, extra)
-        })
-        .collect()
-}
-
 /// Writes the worker's half of a desk: `startId` and `shards`.
-pub fn write_status(desk: &Desk<Braid>, extras: &BTreeMap<ShardId, Extra>, status: &mut WorkerStatus) {
-    status.start_id.clone_from(&desk.start);
-    status.shards = desk
-        .commits
-        .iter()
-        .map(|commit| shard_status(commit, extras.get(&commit.id)))
-        .collect();
+pub fn write_status(start: Option<&StartId>, commits: &[Commit<Braid>], status: &mut WorkerStatus) {
+    status.start_id = start.cloned();
+    status.shards = commits.iter().map(shard_status).collect();
 }
 
 /// Writes the operator's half of a desk: `nextShardId` and `shards`.
@@ -280,19 +248,28 @@ fn commit(spec: &WorkerSpec, assigned: &ShardSpec, stored: &ShardStatus) -> Resu
 
 /// A commit as its worker writes it.
 #[must_use]
-pub fn shard_status(commit: &Commit<Braid>, extra: Option<&Extra>) -> ShardStatus {
+pub fn shard_status(commit: &Commit<Braid>) -> ShardStatus {
     let mut status = ShardStatus {
         id: commit.id,
         start_id: commit.start_id.clone(),
         cursor: commit.cursor,
         sealed: commit.sealed,
         deferred: commit.deferred.iter().map(deferred_status).collect(),
-        plan: extra.and_then(|extra| extra.plan.clone()),
-        fatal: extra.and_then(|extra| extra.fatal.clone()),
         ..ShardStatus::default()
     };
     commit.content.write_to_shard_status(&mut status);
     status
+}
+
+/// At most so many bytes of a commit's entry; at most [`limits::SHARD_BYTES`] may be written.
+#[must_use]
+pub fn commit_len(commit: &Commit<Braid>) -> usize {
+    // A control character may take six bytes in JSON.
+    let deferred = commit.deferred.iter().map(|deferred| {
+        let message = deferred.message.len().min(limits::MESSAGE_BYTES);
+        160 + deferred.reason.len() + message * 6
+    });
+    commit.content.encoded_len() + deferred.sum::<usize>()
 }
 
 /// Reads the record of a step of the workflow of that name and uid.

@@ -40,6 +40,29 @@ impl Fold {
         }
     }
 
+    /// Takes over the declarations of `declared`, if this is a default fold and has none. Adding needs them, merging does
+    /// not.
+    pub fn declare(&mut self, declared: &Self) {
+        if self.slots.is_empty() {
+            self.slots = (declared.slots.iter())
+                .map(|slot| Slot::new(Arc::clone(&slot.declared)))
+                .collect();
+        }
+    }
+
+    /// Whether there are declarations, or none are needed.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// Whether each partial is small enough for a commit.
+    pub fn fits(&self) -> Result<(), ReduceError> {
+        self.slots
+            .iter()
+            .try_for_each(|slot| slot.check_len(slot.encoded_len()))
+    }
+
     /// Whether no partition has given anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -139,13 +162,7 @@ impl Fold {
         for (index, part) in &contribution.0 {
             let Some(slot) = self.slots.get(*index) else { continue };
             let bytes = slot.len_with(part);
-            if bytes > limits::PARTIAL_BYTES {
-                return Err(ReduceError::TooLarge {
-                    result: slot.declared.name.clone(),
-                    bytes,
-                    max: limits::PARTIAL_BYTES,
-                });
-            }
+            slot.check_len(bytes)?;
             growth += base64_len(bytes.saturating_sub(slot.encoded_len())) + slot.declared.name.len() + 24;
         }
         Ok(growth)

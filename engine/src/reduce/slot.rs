@@ -262,6 +262,18 @@ impl Slot {
         }
     }
 
+    /// Whether a partial of so many bytes may be committed.
+    pub fn check_len(&self, bytes: usize) -> Result<(), ReduceError> {
+        if bytes <= limits::PARTIAL_BYTES {
+            return Ok(());
+        }
+        Err(ReduceError::TooLarge {
+            result: self.declared.name.clone(),
+            bytes,
+            max: limits::PARTIAL_BYTES,
+        })
+    }
+
     fn cell_of(&self, key: &str) -> Option<&Cell> {
         match &self.cells {
             Cells::Plain(_) => None,

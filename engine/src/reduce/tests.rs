@@ -1,1 +1,355 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use braid_crds::workflow::Reduce;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+mod exact;
+mod reading;
+
+fn declare(name: &str, reduce: Reduce, keyed: bool) -> CardResult {
+    CardResult {
+        name: name.into(),
+        from: name.into(),
+        reduce,
+        keyed,
+        max_keys: 0,
+    }
+}
+
+fn spec(name: &str, reduce: Reduce, keyed: bool, top: Option<i32>) -> ResultSpec {
+    ResultSpec {
+        name: name.into(),
+        from: None,
+        reduce,
+        keyed,
+        top,
+        max_keys: None,
+    }
+}
+
+/// A result of every kind.
+fn every() -> Vec<ResultSpec> {
+    let reducers = [Reduce::Sum, Reduce::Count, Reduce::Min, Reduce::Max];
+    let plain = reducers.map(|reduce| spec(&format!("{reduce:?}"), reduce, false, None));
+    let keyed = reducers.map(|reduce| spec(&format!("{reduce:?}s"), reduce, true, Some(3)));
+    plain.into_iter().chain(keyed).collect()
+}
+
+fn add(fold: &mut Fold, partition: u64, results: &str) -> Result<(), ReduceError> {
+    fold.add(partition, &RawResults(results.as_bytes()))
+}
+
+fn folded(declared: &[CardResult], partitions: &[(u64, String)]) -> Fold {
+    let mut fold = Fold::new(declared);
+    for (partition, results) in partitions {
+        add(&mut fold, *partition, results).unwrap_or_else(|error| panic!("{results}: {error}"));
+    }
+    fold
+}
+
+fn hash(fold: &Fold) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    fold.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The text of a number: small ones that collide, and the extremes where sums round, overflow or cancel.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (-3..3_i32).prop_map(|n| n.to_string()),
+        2 => (-3..3_i32).prop_map(|n| format!("{n}.0")),
+        1 => any::<i128>().prop_map(|n| n.to_string()),
+        1 => Just(i128::MAX.to_string()),
+        1 => Just(i128::MIN.to_string()),
+        2 => any::<f64>().prop_filter("JSON has finite numbers", |n| n.is_finite()).prop_map(|n| format!("{n:e}")),
+        1 => prop_oneof![Just("1e308"), Just("-1e308"), Just("5e-324"), Just("0.1"), Just("-0.0")].prop_map(String::from),
+    ]
+}
+
+/// What a partition gives: some of the results, each maybe null.
+fn results() -> impl Strategy<Value = String> {
+    let map = prop::collection::btree_map("[ab\"é\\\\]{0,2}", number(), 0..4).prop_map(|map| {
+        let members: Vec<String> = map.iter().map(|(key, n)| format!("{}: {n}", json!(key))).collect();
+        format!("{{{}}}", members.join(", "))
+    });
+    let map = map.boxed();
+    let one = move |keyed: bool| if keyed { map.clone() } else { number().boxed() };
+    let member = (0..8_usize, any::<bool>()).prop_flat_map(move |(index, null)| {
+        (
+            Just(index),
+            if null {
+                Just("null".to_owned()).boxed()
+            } else {
+                one(index >= 4)
+            },
+        )
+    });
+    prop::collection::vec(member, 0..6).prop_map(|members| {
+        let names: Vec<String> = every().into_iter().map(|spec| spec.name).collect();
+        let members: std::collections::BTreeMap<_, _> = members.into_iter().collect();
+        let members: Vec<String> = members
+            .iter()
+            .map(|(index, text)| format!("{:?}:{text}", names[*index]))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+/// Partitions with a place in a shuffle and the part of a split that each belongs to.
+fn partitions() -> impl Strategy<Value = Vec<(u64, String, u32, usize)>> {
+    prop::collection::vec((results(), any::<u32>(), 0..4_usize), 0..24).prop_map(|partitions| {
+        (0..)
+            .zip(partitions)
+            .map(|(partition, (results, place, part))| (partition, results, place, part))
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_split_and_any_order_give_equal_bytes(partitions in partitions(), order in Just([0, 1, 2, 3]).prop_shuffle(), left: bool) {
+        let declared = declared(&every());
+        let straight: Vec<_> = partitions.iter().map(|(p, r, ..)| (*p, r.clone())).collect();
+        let straight = folded(&declared, &straight);
+
+        let mut shuffled = partitions.clone();
+        shuffled.sort_by_key(|(_, _, place, _)| *place);
+        let mut parts = order.map(|part| {
+            let part: Vec<_> = shuffled.iter().filter(|(.., of)| *of == part).map(|(p, r, ..)| (*p, r.clone())).collect();
+            // Through the wire, as a commit goes.
+            Fold::decode(&declared, &folded(&declared, &part).encode()).unwrap()
+        });
+        let mut merged = Fold::default();
+        if left {
+            for part in &parts {
+                merged.merge(part).unwrap();
+            }
+        } else {
+            for index in (1..parts.len()).rev() {
+                let (before, after) = parts.split_at_mut(index);
+                before[index - 1].merge(&after[0]).unwrap();
+            }
+            merged.merge(&parts[0]).unwrap();
+        }
+        prop_assert_eq!(merged.encode(), straight.encode());
+        prop_assert_eq!(merged.results(&every()), straight.results(&every()));
+        prop_assert_eq!(hash(&merged), hash(&straight));
+        prop_assert_eq!(merged, straight);
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded(partitions in prop::collection::vec(results(), 0..8)) {
+        let partitions: Vec<_> = (0..).zip(partitions).collect();
+        let declared = declared(&every());
+        let fold = folded(&declared, &partitions);
+        let partials = fold.encode();
+        let shown = fold.results(&every());
+        prop_assert_eq!(&Fold::decode(&declared, &partials).unwrap(), &fold);
+        prop_assert_eq!(&Fold::from_results(&declared, &shown).unwrap(), &fold);
+        let bytes: usize = partials.iter().map(|partial| partial.state.len() + partial.name.len() + 24).sum();
+        prop_assert_eq!(fold.encoded_len(), bytes);
+    }
+
+    #[test]
+    fn growth_is_never_too_small(partitions in prop::collection::vec(results(), 1..12)) {
+        let mut fold = Fold::new(&declared(&every()));
+        for (partition, results) in (0..).zip(&partitions) {
+            let contribution = fold.read(partition, &RawResults(results.as_bytes())).unwrap();
+            let at_most = fold.encoded_len() + fold.growth(&contribution).unwrap();
+            fold.apply(contribution).unwrap();
+            prop_assert!(fold.encoded_len() <= at_most, "{} > {at_most}", fold.encoded_len());
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused_or_is_what_a_fold_writes(index in 0..8_usize, bytes in prop::collection::vec(0..5_u8, 0..24), noise in prop::collection::vec(any::<u8>(), 0..24)) {
+        let declared = declared(&every());
+        for tail in [bytes, noise] {
+            let state = STANDARD.encode([&[1], &tail[..]].concat());
+            let partial = Partial { name: declared[index].name.clone(), state };
+            if let Ok(fold) = Fold::decode(&declared, std::slice::from_ref(&partial)) {
+                prop_assert_eq!(fold.encode(), vec![partial]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics(partitions in prop::collection::vec(results(), 1..6), at: prop::sample::Index, byte: u8) {
+        let declared = declared(&every());
+        let partitions: Vec<_> = (0..).zip(partitions).collect();
+        for mut partial in folded(&declared, &partitions).encode() {
+            let mut bytes = STANDARD.decode(&partial.state).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            partial.state = STANDARD.encode(bytes);
+            if let Ok(fold) = Fold::decode(&declared, std::slice::from_ref(&partial)) {
+                prop_assert_eq!(fold.encode(), vec![partial]);
+            }
+        }
+    }
+}
+
+#[test]
+fn results_show_what_was_given() {
+    let specs = every();
+    let mut fold = Fold::new(&declared(&specs));
+    add(
+        &mut fold,
+        0,
+        r#"{"Sum": 1, "Count": "x", "Min": 2.5, "Max": 7, "Sums": {"b": 1, "a": 1, "c": 5, "d": 0}}"#,
+    )
+    .unwrap();
+    add(
+        &mut fold,
+        1,
+        r#"{"Sum": 9007199254740991, "Count": false, "Min": 3, "Mins": {"x": 2, "y": 1, "z": 2, "w": 3}}"#,
+    )
+    .unwrap();
+    add(
+        &mut fold,
+        2,
+        r#"{"Sum": null, "Count": null, "Counts": {"k": "anything", "l": null}, "Maxs": {}}"#,
+    )
+    .unwrap();
+    add(&mut fold, 3, "").unwrap();
+    let shown: Vec<(Option<Value>, u64)> = fold
+        .results(&specs)
+        .into_iter()
+        .map(|result| (result.value, result.count))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (Some(json!(9_007_199_254_740_992_i64)), 2),
+            (Some(json!(2)), 2),
+            (Some(json!(2.5)), 2),
+            (Some(json!(7)), 1),
+            (Some(json!({"c": 5, "a": 1, "b": 1})), 1),
+            (Some(json!({"k": 1})), 1),
+            (Some(json!({"y": 1, "x": 2, "z": 2})), 1),
+            (Some(json!({})), 1),
+        ]
+    );
+    let order = |index: usize| -> Vec<String> {
+        let value = fold.results(&specs)[index].value.clone().unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(
+        (order(4), order(6)),
+        (
+            vec!["c".into(), "a".into(), "b".into()],
+            vec!["y".into(), "x".into(), "z".into()]
+        )
+    );
+}
+
+#[test]
+fn nothing_given_is_nothing_shown() {
+    let specs = every();
+    for fold in [Fold::default(), Fold::new(&declared(&specs))] {
+        let shown: Vec<_> = fold
+            .results(&specs)
+            .into_iter()
+            .map(|result| (result.value, result.count, result.state))
+            .collect();
+        for (index, (value, count, state)) in shown.into_iter().enumerate() {
+            assert_eq!((value, count, state.as_str()), ((index == 1).then(|| json!(0)), 0, ""));
+        }
+        assert_eq!((fold.encode(), fold.encoded_len()), (Vec::new(), 0));
+        assert_eq!(fold, Fold::default());
+    }
+}
+
+#[test]
+fn too_many_keys_fail_whoever_brings_them() {
+    let mut result = declare("n", Reduce::Sum, true);
+    result.max_keys = 2;
+    let declared = [result];
+    let mut fold = Fold::new(&declared);
+    assert!(matches!(
+        add(&mut fold, 0, r#"{"a":1,"b":1,"c":1}"#),
+        Err(ReduceError::TooManyKeys { max: 2, .. })
+    ));
+    assert!(fold.is_empty(), "a refused partition leaves the fold as it was");
+    add(&mut fold, 0, r#"{"a":1,"b":1}"#).unwrap();
+    let before = fold.clone();
+    let error = add(&mut fold, 1, r#"{"b":1,"c":1}"#).unwrap_err();
+    assert!(!error.is_of_partition(), "{error}");
+    assert_eq!(fold, before);
+    let mut other = Fold::new(&declared);
+    add(&mut other, 1, r#"{"c":1}"#).unwrap();
+    assert!(matches!(fold.merge(&other), Err(ReduceError::TooManyKeys { .. })));
+}
+
+#[test]
+fn folds_of_different_declarations_do_not_merge() {
+    let mut sum = Fold::new(&[declare("n", Reduce::Sum, false)]);
+    add(&mut sum, 0, "1").unwrap();
+    for other in [
+        declare("n", Reduce::Max, false),
+        declare("n", Reduce::Sum, true),
+        declare("m", Reduce::Sum, false),
+    ] {
+        let mut fold = Fold::new(&[other]);
+        assert!(matches!(fold.merge(&sum), Err(ReduceError::Different(_))));
+        assert!(Fold::decode(&[], &sum.encode()).is_err());
+    }
+    let twice = [sum.encode(), sum.encode()].concat();
+    assert!(Fold::decode(&[declare("n", Reduce::Sum, false)], &twice).is_err());
+}
+
+#[test]
+fn a_partial_that_is_too_large_is_known_before_it_is_added() {
+    let mut fold = Fold::new(&[declare("n", Reduce::Sum, true)]);
+    let keys = |from: usize| {
+        let members: Vec<String> = (from..from + 1_000)
+            .map(|key| format!(r#""key-number-{key:08}":1"#))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let raw = keys(0);
+    let one = fold.read(0, &RawResults(raw.as_bytes())).unwrap();
+    fold.growth(&one).unwrap();
+    fold.apply(one.clone()).unwrap();
+    fold.growth(&one).expect("the same keys take no more room");
+    let raw = keys(1_000);
+    let more = fold.read(1, &RawResults(raw.as_bytes())).unwrap();
+    assert!(matches!(fold.growth(&more), Err(ReduceError::TooLarge { .. })));
+    fold.fits().unwrap();
+    fold.apply(more).unwrap();
+    assert!(matches!(fold.fits(), Err(ReduceError::TooLarge { .. })));
+}
+
+/// `cargo test --release -p braid-engine --lib -- --ignored --nocapture adds_per_second`
+#[test]
+#[ignore = "prints a figure; meaningful in release only"]
+fn adds_per_second() {
+    let named: Vec<String> = (0..1_000).map(|n| format!(r#"{{"n": {n}}}"#)).collect();
+    let bare: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    let floats: Vec<String> = (0..1_000).map(|n| format!("{n}.25")).collect();
+    let keyed: Vec<String> = (0..1_000)
+        .map(|n| format!(r#"{{"a": {n}, "b{}": 1}}"#, n % 50))
+        .collect();
+    for (what, inputs, is_keyed) in [
+        ("bare", bare, false),
+        ("named", named, false),
+        ("float", floats, false),
+        ("keyed", keyed, true),
+    ] {
+        let mut fold = Fold::new(&[declare("n", Reduce::Sum, is_keyed)]);
+        let start = std::time::Instant::now();
+        for partition in 0..2_000_000_u64 {
+            let raw = &inputs[usize::try_from(partition % 1_000).unwrap()];
+            fold.add(partition, &RawResults(raw.as_bytes())).unwrap();
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("{what}: {:.1} million adds/s", 2.0 / seconds);
+        assert_eq!(fold.count("n"), 2_000_000);
+    }
+}

@@ -5,8 +5,8 @@
 
 use braid_crds::{
     Intervals, PartitionRange, limits,
-    status::StepStatus,
-    worker::{CardResult, ShardStatus},
+    status::{PlanRef, StepStatus},
+    worker::{CardResult, Fatal, ShardStatus},
     workflow::ResultSpec,
 };
 
@@ -27,6 +27,8 @@ pub struct Settlement {
     failed: Intervals,
     causes: Causes,
     retried: u64,
+    plan: Option<PlanRef>,
+    fatal: Option<Fatal>,
 }
 
 /// Why settlements cannot be merged, read or committed.
@@ -52,27 +54,16 @@ pub enum SettlementError {
 }
 
 impl Settlement {
-    /// The settlement of no partitions yet.
-    #[must_use]
-    pub fn new(declared: &[CardResult]) -> Self {
-        Self {
-            fold: Fold::new(declared),
-            ..Self::default()
-        }
-    }
-
-    /// Settles a partition that succeeded: all of what it gave counts, or on an error nothing.
-    pub fn succeed(&mut self, partition: u64, raw: &RawResults<'_>) -> Result<(), ReduceError> {
+    /// Settles a partition that succeeded: all of what it gave counts, or on an error nothing. `declared` is the empty
+    /// fold of the step.
+    pub fn succeed(&mut self, declared: &Fold, partition: u64, raw: &RawResults<'_>) -> Result<(), ReduceError> {
+        self.fold.declare(declared);
         self.fold.add(partition, raw)
     }
 
-    /// Reads and checks what a partition gave, before it is settled.
-    pub fn read(&self, partition: u64, raw: &RawResults<'_>) -> Result<Contribution, ReduceError> {
-        self.fold.read(partition, raw)
-    }
-
-    /// Settles a partition that succeeded, with what was read of it.
-    pub fn succeed_with(&mut self, contribution: Contribution) -> Result<(), ReduceError> {
+    /// Settles a partition that succeeded, with what [`Fold::read`] of `declared` has read and checked before.
+    pub fn succeed_with(&mut self, declared: &Fold, contribution: Contribution) -> Result<(), ReduceError> {
+        self.fold.declare(declared);
         self.fold.apply(contribution)
     }
 
@@ -116,6 +107,35 @@ impl Settlement {
         self.retried
     }
 
+    /// The plan that a shard of mode `Plan` made.
+    #[must_use]
+    pub fn plan(&self) -> Option<&PlanRef> {
+        self.plan.as_ref()
+    }
+
+    /// Notes the plan that a shard of mode `Plan` made.
+    pub fn planned(&mut self, plan: PlanRef) {
+        self.plan = Some(plan);
+    }
+
+    /// Why the step cannot go on.
+    #[must_use]
+    pub fn fatal(&self) -> Option<&Fatal> {
+        self.fatal.as_ref()
+    }
+
+    /// Notes why the step cannot go on. Of several reasons the first in their texts' order is kept.
+    pub fn stop(&mut self, fatal: &Fatal) {
+        let fatal = Fatal {
+            reason: fatal.reason.chars().take(64).collect(),
+            message: cut(&fatal.message),
+        };
+        let comes_first = |held: &Fatal| (&fatal.reason, &fatal.message) < (&held.reason, &held.message);
+        if self.fatal.as_ref().is_none_or(comes_first) {
+            self.fatal = Some(fatal);
+        }
+    }
+
     /// At most so many bytes as part of a commit.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
@@ -126,23 +146,26 @@ impl Settlement {
         } else {
             intervals
         };
-        let names = 256;
-        self.fold.encoded_len() + failed + self.causes.len_at_most() + names
+        let fatal = self.fatal.as_ref().map_or(0, |fatal| 120 + fatal.message.len() * 6);
+        // The entry's own fields, and a plan's.
+        let fields = 512;
+        self.fold.encoded_len() + failed + self.causes.len_at_most() + fatal + fields
     }
 
-    /// Whether a commit could still hold this settlement with `contribution` added. If not, what is here must be
-    /// committed first; if there is nothing here yet, no commit can hold it and the step cannot go on.
-    pub fn fits(&self, contribution: &Contribution) -> Result<(), SettlementError> {
-        let more = self.fold.growth(contribution)?;
-        self.fits_with(more)
+    /// By at most how many bytes a commit grows with `contribution`. An error if a partial would become too large: what
+    /// is here must be sealed first. If nothing is here yet, no commit can hold it and the step cannot go on.
+    pub fn growth(&self, declared: &Fold, contribution: &Contribution) -> Result<usize, ReduceError> {
+        if self.fold.is_declared() {
+            self.fold.growth(contribution)
+        } else {
+            declared.growth(contribution)
+        }
     }
 
-    /// Whether a commit could still hold this settlement with one more failed partition.
-    pub fn fits_failure(&self) -> Result<(), SettlementError> {
-        self.fits_with(limits::MESSAGE_BYTES * 6 + 160)
-    }
-
-    fn fits_with(&self, more: usize) -> Result<(), SettlementError> {
+    /// Whether a commit of this content, and of `more` bytes besides, is within the caps: of each partial and of the
+    /// whole entry.
+    pub fn fits(&self, more: usize) -> Result<(), SettlementError> {
+        self.fold.fits()?;
         let bytes = self.encoded_len().saturating_add(more);
         if bytes <= limits::SHARD_BYTES {
             return Ok(());
@@ -160,15 +183,19 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            plan: status.plan.clone(),
+            fatal: status.fatal.clone(),
         })
     }
 
-    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`.
+    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`, `plan`, `fatal`.
     pub fn write_to_shard_status(&self, status: &mut ShardStatus) {
         status.partials = self.fold.encode();
         status.failed.clone_from(&self.failed);
         status.failures = self.causes.commonest();
         status.retried = self.retried;
+        status.plan.clone_from(&self.plan);
+        status.fatal.clone_from(&self.fatal);
     }
 
     /// Reads the content of a step's record.
@@ -178,15 +205,21 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            plan: None,
+            fatal: status.stopping.clone(),
         })
     }
 
-    /// Writes the content of a step's record: `results`, `failed`, `failures`, `retried`.
+    /// Writes the content of a step's record: `results`, `failed`, `failures`, `retried`, and `stopping` if there is a
+    /// reason to stop. The plan is not content there: the status pins it.
     pub fn write_to_step_status(&self, results: &[ResultSpec], status: &mut StepStatus) {
         status.results = self.fold.results(results);
         status.failed.clone_from(&self.failed);
         status.failures = self.causes.commonest();
         status.retried = self.retried;
+        if let Some(fatal) = &self.fatal {
+            status.stopping = Some(fatal.clone());
+        }
     }
 }
 
@@ -202,7 +235,18 @@ impl Content for Settlement {
         self.failed = failed;
         self.causes.merge(&other.causes);
         self.retried = self.retried.saturating_add(other.retried);
+        let digest = |plan: &Option<PlanRef>| plan.as_ref().map(|plan| plan.digest.clone());
+        if digest(&other.plan) > digest(&self.plan) {
+            self.plan.clone_from(&other.plan);
+        }
+        if let Some(fatal) = &other.fatal {
+            self.stop(fatal);
+        }
         Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        self.encoded_len()
     }
 }
 
