@@ -31,3 +31,4 @@ pub mod params;
 pub mod protocol;
 pub mod suggest;
 mod varint;
+pub mod validate;

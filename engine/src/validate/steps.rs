@@ -1,0 +1,132 @@
+//! Steps: what they run after, what they run over, how long.
+
+use braid_crds::{WorkflowSpec, workflow::Step};
+
+use super::{Problems, Rule, suggest};
+use crate::{
+    card,
+    dag::{Dag, DagError},
+};
+
+/// Bytes of all `items` of a step as JSON: they are part of an object that must stay far below what etcd takes.
+pub(super) const ITEMS_BYTES: usize = 512 * 1024;
+
+pub(super) fn check(spec: &WorkflowSpec, problems: &mut Problems) {
+    let mut named_all = true;
+    for (index, step) in spec.steps.iter().enumerate() {
+        let path = format!("spec.steps[{index}]");
+        named_all &= after(spec, step, &path, problems);
+        over(spec, step, &path, problems);
+        let results = step.results.iter().map(|result| result.name.as_str());
+        problems.duplicates(&format!("{path}.results"), "results", results);
+        let env = step.run.env.iter().map(|variable| variable.name.as_str());
+        problems.duplicates(&format!("{path}.run.env"), "environment variables", env);
+        retry(step, &path, problems);
+        for (field, timeout) in [
+            ("timeout", &step.timeout),
+            ("partitionTimeout", &step.partition_timeout),
+        ] {
+            if timeout.as_ref().is_some_and(|timeout| timeout.get().is_zero()) {
+                zero_timeout(problems, &format!("{path}.{field}"));
+            }
+        }
+    }
+    if named_all
+        && let Err(DagError::Cycle(names)) = Dag::new(&spec.steps)
+        && let Some(last) = names.last()
+        && let Some(index) = spec.steps.iter().position(|step| step.name == *last)
+    {
+        problems.add(
+            Rule::Cycle,
+            format!("spec.steps[{index}].after"),
+            format!("steps wait for each other in a circle: {}", names.join(" -> ")),
+            "take one of them out of an after",
+        );
+    }
+}
+
+/// Whether everything in `after` is another step of the workflow.
+fn after(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) -> bool {
+    let before = problems.0.len();
+    for (at, name) in step.after.iter().enumerate() {
+        let path = format!("{path}.after[{at}]");
+        if *name == step.name {
+            problems.add(
+                Rule::AfterItself,
+                path,
+                format!("step {name:?} runs after itself"),
+                "take it out",
+            );
+        } else if !spec.steps.iter().any(|other| other.name == *name) {
+            let others = spec
+                .steps
+                .iter()
+                .map(|other| other.name.as_str())
+                .filter(|other| *other != step.name);
+            let help = suggest(name, "other steps", others);
+            problems.add(Rule::UnknownStep, path, format!("there is no step {name:?}"), help);
+        } else if step.after.iter().take(at).any(|other| other == name) {
+            problems.add(
+                Rule::Duplicate,
+                path,
+                format!("step {name:?} is named twice"),
+                "take one out",
+            );
+        }
+    }
+    before == problems.0.len()
+}
+
+fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
+    let Some(over) = &step.over else { return };
+    if let Some(name) = &over.data
+        && !spec.data.iter().any(|data| data.name == *name)
+    {
+        let help = suggest(name, "data", spec.data.iter().map(|data| data.name.as_str()));
+        problems.add(
+            Rule::UnknownData,
+            format!("{path}.over.data"),
+            format!("there is no data {name:?}"),
+            help,
+        );
+    }
+    if let Some(items) = &over.items {
+        let bytes: usize = items.iter().map(|item| item.to_string().len() + 1).sum();
+        if bytes > ITEMS_BYTES {
+            problems.add(
+                Rule::ItemsTooLarge,
+                format!("{path}.over.items"),
+                format!("the items have {bytes} bytes, and {ITEMS_BYTES} is the most"),
+                "put them into a file, a line each, and split that by bytes",
+            );
+        }
+    }
+}
+
+fn retry(step: &Step, path: &str, problems: &mut Problems) {
+    let Some(backoff) = step.retry.as_ref().and_then(|retry| retry.backoff.as_ref()) else {
+        return;
+    };
+    let (initial, max) = card::backoff(step.retry.as_ref());
+    if initial > max {
+        let longest = backoff
+            .max
+            .as_ref()
+            .map_or("1m where max is absent", |max| max.as_str());
+        problems.add(
+            Rule::Backoff,
+            format!("{path}.retry.backoff.initial"),
+            format!("the first wait is longer than the longest, {longest}"),
+            "make max at least as long as initial",
+        );
+    }
+}
+
+pub(super) fn zero_timeout(problems: &mut Problems, path: &str) {
+    problems.add(
+        Rule::ZeroTimeout,
+        path,
+        "a timeout of no time would fail everything",
+        "leave it out for no limit, or write for example 30s",
+    );
+}
