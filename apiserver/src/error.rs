@@ -44,6 +44,19 @@ pub enum BuildError {
         /// What is wrong with it.
         why: String,
     },
+    /// The log has objects of a kind that is not served.
+    #[error(
+        "{path} holds {resource} {name:?}, a kind that this server is not built with: start with its definition, or \
+         choose another directory"
+    )]
+    Unserved {
+        /// The log file.
+        path: PathBuf,
+        /// Plural and group.
+        resource: String,
+        /// One of the objects.
+        name: String,
+    },
     /// The operating system refused something.
     #[error("cannot {what} {path}: {source}")]
     Io {

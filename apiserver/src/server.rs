@@ -214,6 +214,8 @@ impl ApiServer {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Not shut down in order: the log's thread still writes what it was given and lets the directory go.
         self.stop.cancel();
+        self.api.store.close();
     }
 }

@@ -284,6 +284,11 @@ impl Store {
         (state.published, objects)
     }
 
+    /// Bytes of all published objects.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.state().tables.iter().map(Table::live_bytes).sum()
+    }
+
     /// The object as a quorum read sees it: after every write that was accepted before this call.
     pub(crate) async fn get(&self, resource: ResourceId, key: &Key) -> Result<Option<Arc<Stored>>, ApiError> {
         let wait_for = {

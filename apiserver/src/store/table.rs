@@ -22,6 +22,7 @@ pub(super) struct Table {
     /// Committed states; with a log these may be ahead of `visible`.
     heads: BTreeMap<Key, Arc<Stored>>,
     visible: BTreeMap<Key, Arc<Stored>>,
+    visible_bytes: usize,
     events: VecDeque<Change>,
     event_bytes: usize,
     /// Changes up to this version are forgotten.
@@ -38,6 +39,7 @@ impl Table {
         Self {
             heads: BTreeMap::new(),
             visible: BTreeMap::new(),
+            visible_bytes: 0,
             events: VecDeque::new(),
             event_bytes: 0,
             floor,
@@ -50,7 +52,20 @@ impl Table {
 
     pub(super) fn restore(&mut self, key: Key, object: Arc<Stored>) {
         self.heads.insert(key.clone(), Arc::clone(&object));
-        self.visible.insert(key, object);
+        self.show(&key, Some(object));
+    }
+
+    fn show(&mut self, key: &Key, object: Option<Arc<Stored>>) {
+        self.visible_bytes += object.as_ref().map_or(0, |o| o.raw.len());
+        let former = match object {
+            Some(object) => self.visible.insert(key.clone(), object),
+            None => self.visible.remove(key),
+        };
+        self.visible_bytes -= former.map_or(0, |o| o.raw.len());
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        u64::try_from(self.visible_bytes).unwrap_or(u64::MAX)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -126,11 +141,7 @@ impl Table {
     }
 
     pub(super) fn publish(&mut self, change: Change) {
-        if change.deleted {
-            self.visible.remove(&change.key);
-        } else {
-            self.visible.insert(change.key.clone(), Arc::clone(&change.object));
-        }
+        self.show(&change.key, (!change.deleted).then(|| Arc::clone(&change.object)));
         self.deliver(&change);
         self.event_bytes += change.object.raw.len();
         self.events.push_back(change);
