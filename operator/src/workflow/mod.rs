@@ -16,7 +16,7 @@ use braid_crds::{
     worker::{Card, Fatal},
     workflow::Step,
 };
-use braid_engine::{card, dag::Dag, expr::Scope, params, protocol::wire::WireError};
+use braid_engine::{card, dag::Dag, expr::Scope, params, protocol::wire::WireError, validate};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
