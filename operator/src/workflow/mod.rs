@@ -198,11 +198,7 @@ impl Pass<'_> {
                 .collect(),
             ..current
         };
-        let problems: Vec<String> = Dag::new(&self.workflow.spec.steps)
-            .err()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let problems = validate::validate(&self.workflow);
         if let Some(first) = problems.first() {
             let more = problems.len().saturating_sub(1);
             let more = if more == 0 {
