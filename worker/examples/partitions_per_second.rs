@@ -9,7 +9,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn attempt(number: u64) -> Attempt {
         attempt: 1,
         item: Item::Number(number.cast_signed()),
         input: Input::None,
-        timeout: Some(Duration::from_secs(60)),
+        timeout: Some(Duration::from_mins(1)),
     }
 }
 
@@ -132,9 +132,12 @@ async fn braid(case: &Case, count: u64, shim: &Path, logs: &Path) -> Result<f64,
 }
 
 fn xargs(words: &[&str], count: u64, dir: &Path) -> Result<f64, Failed> {
-    let items: String = (0..count).map(|n| format!("{n}\n")).collect();
     let list = dir.join("items");
-    File::create(&list)?.write_all(items.as_bytes())?;
+    let mut items = BufWriter::new(File::create(&list)?);
+    for n in 0..count {
+        writeln!(items, "{n}")?;
+    }
+    items.into_inner()?;
     let begin = Instant::now();
     let status = Command::new("xargs")
         .args(["-P2", "-n1"])
@@ -184,7 +187,7 @@ async fn main() -> Result<(), Failed> {
                 // Without the variable there is no file; a plain one does the same work.
                 bare.push(xargs(&["sh", "-c", "echo 1 > $D/results.$$"], count, dir.path())?);
             } else {
-                let words: Vec<&str> = case.command.iter().copied().collect();
+                let words: Vec<&str> = case.command.to_vec();
                 bare.push(xargs(&words, count, dir.path())?);
             }
             same.push(xargs(&["sh", "-c", case.same, "sh"], count, dir.path())?);

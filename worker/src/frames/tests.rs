@@ -116,7 +116,7 @@ fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
     let mut seen = Vec::new();
     for piece in wire.chunks(step) {
         decoder.buffer().extend_from_slice(piece);
-        while let Some(frame) = decoder.next::<F>().unwrap() {
+        while let Some(frame) = decoder.next_frame::<F>().unwrap() {
             seen.push(frame);
         }
     }
@@ -145,26 +145,26 @@ proptest! {
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(&u32::try_from(short.len()).unwrap().to_le_bytes());
         decoder.buffer().extend_from_slice(short);
-        prop_assert!(decoder.next::<ToShim>().is_err());
+        prop_assert!(decoder.next_frame::<ToShim>().is_err());
     }
 
     #[test]
     fn garbage_never_panics(garbage in vec(any::<u8>(), 0..600), kind in 0_u8..12) {
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(&garbage);
-        while let Ok(Some(_)) = decoder.next::<ToShim>() {}
+        while let Ok(Some(_)) = decoder.next_frame::<ToShim>() {}
         let mut decoder = Decoder::default();
         decoder.buffer().extend_from_slice(&u32::try_from(garbage.len() + 1).unwrap().to_le_bytes());
         decoder.buffer().extend_from_slice(&[kind]);
         decoder.buffer().extend_from_slice(&garbage);
-        let _ = decoder.next::<FromShim>();
+        let _ = decoder.next_frame::<FromShim>();
     }
 }
 
 fn decode(bytes: &[u8]) -> Result<Option<FromShim>, FrameError> {
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(bytes);
-    decoder.next()
+    decoder.next_frame()
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_list_of_four_billion_entries_takes_no_memory() {
     wire.extend_from_slice(&u32::MAX.to_le_bytes());
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(&wire);
-    assert_eq!(decoder.next::<ToShim>(), Err(FrameError::Truncated("command")));
+    assert_eq!(decoder.next_frame::<ToShim>(), Err(FrameError::Truncated("command")));
 }
 
 #[test]

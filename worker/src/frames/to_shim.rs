@@ -120,7 +120,7 @@ impl Frame for ToShim {
                 out.put_u16_le(program.concurrency);
                 put_list(out, &program.command, |out, text| put_bytes(out, text.as_bytes()));
                 put_optional(out, program.script.as_ref(), |out, text| {
-                    put_bytes(out, text.as_bytes())
+                    put_bytes(out, text.as_bytes());
                 });
                 put_list(out, &program.args, |out, text| put_bytes(out, text.as_bytes()));
                 put_list(out, &program.env, put_pair);

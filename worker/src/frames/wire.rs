@@ -45,15 +45,12 @@ pub fn encode<F: Frame>(frame: &F, out: &mut BytesMut) -> Result<(), FrameError>
     frame.put(out);
     let body = out.len() - start - 4;
     let length = u32::try_from(body).ok().filter(|_| body <= MAX_BODY);
-    match (length, out.get_mut(start..start + 4)) {
-        (Some(length), Some(head)) => {
-            head.copy_from_slice(&length.to_le_bytes());
-            Ok(())
-        }
-        _ => {
-            out.truncate(start);
-            Err(FrameError::TooLong(body))
-        }
+    if let (Some(length), Some(head)) = (length, out.get_mut(start..start + 4)) {
+        head.copy_from_slice(&length.to_le_bytes());
+        Ok(())
+    } else {
+        out.truncate(start);
+        Err(FrameError::TooLong(body))
     }
 }
 
@@ -70,7 +67,7 @@ impl Decoder {
     }
 
     /// The next whole frame, or `None` when more bytes are needed.
-    pub fn next<F: Frame>(&mut self) -> Result<Option<F>, FrameError> {
+    pub fn next_frame<F: Frame>(&mut self) -> Result<Option<F>, FrameError> {
         let Some(head) = self.buffer.first_chunk::<4>() else {
             return Ok(None);
         };

@@ -86,7 +86,7 @@ impl Connection {
     }
 
     pub(super) fn next(&mut self) -> Result<Option<FromShim>, FrameError> {
-        self.decoder.next()
+        self.decoder.next_frame()
     }
 
     /// Closes the socket, which is the shim's end.

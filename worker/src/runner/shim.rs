@@ -1,5 +1,9 @@
 //! The runner that gives attempts to a shim process.
 
+mod convert;
+mod limits;
+mod watch;
+
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
@@ -14,10 +18,10 @@ pub use super::connection::ShimCommand;
 use super::environment;
 use super::logs::{LogLine, LogSink};
 use super::outbox::{Outbox, Sent};
-use super::{Attempt, AttemptId, Ending, Failure, Finished, MAX_RESULTS, Program, ProgramId, Runner, RunnerError};
-use crate::frames::{
-    FrameError, FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ProgramFrame, ToShim, VERSION,
-};
+use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
+use crate::frames::{FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION};
+use convert::{check, failed, frame};
+pub use limits::Limits;
 
 /// How much work the shim should have ahead: enough that it never waits for this side.
 const AHEAD: Duration = Duration::from_millis(10);
@@ -27,39 +31,6 @@ const MAX_AHEAD: usize = 32;
 
 /// After so much, what has been read is looked at before more is.
 const READS: usize = 8;
-
-/// How patient a runner is. The defaults are for production.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// A shim that was silent for so long is asked whether it lives.
-    pub ask_after: Duration,
-    /// A shim that does not answer for so long is killed.
-    pub silence: Duration,
-    /// Beyond timeout and grace, how long the end of an attempt may take before the shim is killed.
-    pub slack: Duration,
-    /// The pause before the second shim; it doubles with every one that dies without having run anything.
-    pub first_pause: Duration,
-    /// The longest pause.
-    pub longest_pause: Duration,
-    /// How long a full log sink is waited for before lines are dropped.
-    pub log_patience: Duration,
-    /// How long a shim may take to end when it is told to.
-    pub goodbye: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            ask_after: Duration::from_secs(5),
-            silence: Duration::from_secs(30),
-            slack: Duration::from_secs(10),
-            first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(10),
-            log_patience: Duration::from_secs(2),
-            goodbye: Duration::from_secs(5),
-        }
-    }
-}
 
 /// An attempt that has not ended.
 struct Flight {
@@ -503,62 +474,6 @@ impl ShimRunner {
         }
     }
 
-    /// When the shim is to be asked or given up, unless it is heard before.
-    fn next_look(&self) -> Option<Instant> {
-        if self.flights.is_empty() {
-            return None;
-        }
-        if let Some(suspected) = self.suspected {
-            return Some(suspected + self.second_chance());
-        }
-        let silence = match self.asked {
-            Some(asked) => asked + self.limits.silence,
-            None => self.heard + self.limits.ask_after,
-        };
-        Some(self.stuck_at().map_or(silence, |stuck| stuck.min(silence)))
-    }
-
-    /// When an attempt must have ended, if all have a time-out.
-    fn stuck_at(&self) -> Option<Instant> {
-        let mut longest = Duration::ZERO;
-        for flight in self.flights.values() {
-            longest = longest.max(flight.timeout?.saturating_add(flight.program.grace));
-        }
-        self.progress.checked_add(longest.saturating_add(self.limits.slack))
-    }
-
-    fn second_chance(&self) -> Duration {
-        self.limits.ask_after.min(Duration::from_secs(1))
-    }
-
-    /// Judges a shim when it is time to. What it has sent has been read before.
-    fn look(&mut self) -> Result<(), String> {
-        let now = Instant::now();
-        if self.connection.is_none() || self.next_look().is_none_or(|moment| moment > now) {
-            return Ok(());
-        }
-        let stuck = self.stuck_at().is_some_and(|moment| moment <= now);
-        let silent = self.asked.is_some_and(|asked| asked + self.limits.silence <= now);
-        if !stuck && !silent {
-            self.suspected = None;
-            if self.asked.is_none() {
-                self.asked = Some(now);
-                self.outbox
-                    .control(&ToShim::Ping { nonce: 0 })
-                    .map_err(|error| error.to_string())?;
-            }
-            return Ok(());
-        }
-        match self.suspected {
-            None => {
-                self.suspected = Some(now);
-                Ok(())
-            }
-            Some(_) if stuck => Err("it did not end an attempt in time".to_owned()),
-            Some(_) => Err("it does not answer".to_owned()),
-        }
-    }
-
     /// Waits until there is something to do.
     async fn wait(&mut self) {
         let look = self.next_look();
@@ -695,71 +610,4 @@ impl Drop for ShimRunner {
             }
         }
     }
-}
-
-fn frame(slot: u8, program: &Program) -> ProgramFrame {
-    ProgramFrame {
-        slot,
-        concurrency: program.concurrency.max(1),
-        command: program.command.clone(),
-        script: program.script.clone(),
-        args: program.args.clone(),
-        env: program.env.clone(),
-        grace_millis: u64::try_from(program.grace.as_millis()).unwrap_or(u64::MAX),
-        results_limit: program.results_limit,
-    }
-}
-
-/// What no process could be given, or no frame can carry, is refused before anything is sent.
-fn check(program: &Program) -> Result<(), RunnerError> {
-    let step = &program.step;
-    if program.results_limit.is_some_and(|limit| limit > MAX_RESULTS) {
-        let source = FrameError::TooLong(program.results_limit.unwrap_or_default() as usize);
-        return Err(RunnerError::TooLarge {
-            what: format!("the limit of results of step `{step}`"),
-            source,
-        });
-    }
-    if let Some((name, _)) = program
-        .env
-        .iter()
-        .find(|(name, _)| name.is_empty() || name.contains(['=', '\0']))
-    {
-        return Err(RunnerError::Invalid(format!(
-            "step `{step}`: `{name}` cannot be the name of a variable"
-        )));
-    }
-    if program.command.is_empty() && program.script.is_none() {
-        return Err(RunnerError::Invalid(format!(
-            "step `{step}`: there is neither a command nor a script"
-        )));
-    }
-    Ok(())
-}
-
-fn failed(outcome: Outcome, message: String, flight: &Flight) -> Ending {
-    let failure = match outcome {
-        Outcome::Exit(code) => Failure::Exit(code),
-        Outcome::Signal(signal) => Failure::Signal(signal),
-        Outcome::TimedOut => Failure::Timeout(flight.timeout.unwrap_or_default()),
-        Outcome::OutOfMemory => Failure::OutOfMemory,
-        Outcome::Killed => {
-            if let Some(message) = &flight.input_failed {
-                return Ending::Failed {
-                    failure: Failure::InputUnreadable,
-                    message: message.clone(),
-                };
-            }
-            Failure::Killed
-        }
-        Outcome::CommandNotFound => Failure::CommandNotFound,
-        Outcome::NotExecutable => Failure::NotExecutable,
-        Outcome::NotSetUp => Failure::NotSetUp,
-        Outcome::ResultTooLarge(size) => Failure::ResultTooLarge {
-            size,
-            limit: flight.program.results_limit.unwrap_or_default(),
-        },
-        Outcome::ResultUnreadable => Failure::ResultUnreadable,
-    };
-    Ending::Failed { failure, message }
 }

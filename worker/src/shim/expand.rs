@@ -18,13 +18,12 @@ pub(super) fn expand<'t>(text: &'t str, lookup: impl Fn(&str) -> Option<&'t str>
             out.push('$');
             escaped
         } else if let Some((name, behind)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
-            match lookup(name) {
-                Some(value) => out.push_str(value),
-                None => {
-                    out.push_str("$(");
-                    out.push_str(name);
-                    out.push(')');
-                }
+            if let Some(value) = lookup(name) {
+                out.push_str(value);
+            } else {
+                out.push_str("$(");
+                out.push_str(name);
+                out.push(')');
             }
             behind
         } else {

@@ -5,7 +5,6 @@
 
 use std::fs;
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 
@@ -87,9 +86,4 @@ fn children_by_scan(parent: Pid) -> Vec<Pid> {
 /// The parent in a line of `/proc/PID/stat`; the name in parentheses may hold anything.
 pub(crate) fn parent_in(stat: &str) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-/// Whether an error of a wait says that there are no children.
-pub(super) fn is_alone(error: Errno) -> bool {
-    error == Errno::ECHILD
 }

@@ -55,7 +55,7 @@ impl Link {
 
     /// The next frame that has been received.
     pub(super) fn next(&mut self) -> Result<Option<ToShim>, ShimError> {
-        Ok(self.decoder.next()?)
+        Ok(self.decoder.next_frame()?)
     }
 
     /// Puts a frame in line; [`Self::flush`] sends it.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use rustix::process::WaitStatus;
 
 use super::ShimError;
 use super::clock::Moment;
@@ -173,13 +173,15 @@ impl Running {
 
     /// How it ended; only after the exit. What the shim did to it says more than the status does.
     pub(super) fn outcome(&self) -> Outcome {
-        match (self.phase, self.exit) {
-            (Phase::Ending(Cause::TimedOut, _) | Phase::Killed(Cause::TimedOut), _) => Outcome::TimedOut,
-            (Phase::Ending(Cause::Killed, _) | Phase::Killed(Cause::Killed), _) => Outcome::Killed,
-            (Phase::Runs, Some(WaitStatus::Exited(_, code))) => Outcome::Exit(code),
-            (Phase::Runs, Some(WaitStatus::Signaled(_, signal, _))) => Outcome::Signal(signal as i32),
-            // Not the status of an end; without one nothing may count.
-            (Phase::Runs, _) => Outcome::Killed,
+        match self.phase {
+            Phase::Ending(Cause::TimedOut, _) | Phase::Killed(Cause::TimedOut) => Outcome::TimedOut,
+            Phase::Ending(Cause::Killed, _) | Phase::Killed(Cause::Killed) => Outcome::Killed,
+            Phase::Runs => {
+                let code = self.exit.and_then(WaitStatus::exit_status).map(Outcome::Exit);
+                let signal = self.exit.and_then(WaitStatus::terminating_signal).map(Outcome::Signal);
+                // Without the status of an end nothing may count.
+                code.or(signal).unwrap_or(Outcome::Killed)
+            }
         }
     }
 
@@ -244,7 +246,7 @@ impl Running {
                         stream,
                         cut,
                         line,
-                    })
+                    });
                 });
             }
             sent?;

@@ -18,7 +18,7 @@ const SMALL: u64 = 4 << 20;
 const PREFIX: &str = "braid-shim-";
 
 /// Between making its directory and locking it a shim needs a moment.
-const YOUNG: Duration = Duration::from_secs(60);
+const YOUNG: Duration = Duration::from_mins(1);
 
 /// Where private files may be put.
 #[derive(Debug, Clone)]

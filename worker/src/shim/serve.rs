@@ -1,8 +1,10 @@
 //! The event loop: one thread that polls the socket, the signals and the children's pipes.
 
+mod reap;
+
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -14,12 +16,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::clock::Moment;
-use super::family::{self, Strays};
+use super::family::Strays;
 use super::input::{Feed, Input, Stdin};
 use super::link::Link;
 use super::memory::OomKills;
@@ -41,9 +41,6 @@ const HOLD_QUEUE: usize = 3;
 
 /// Longest sleep while something runs: `poll` does not count the time that the machine sleeps, deadlines do.
 const NAP: Duration = Duration::from_secs(5);
-
-/// How long the end of killed processes is waited for.
-const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// An attempt that has not started.
 struct Queued {
@@ -454,73 +451,6 @@ impl Server {
         }
     }
 
-    fn signalled(&mut self) -> Result<(), ShimError> {
-        let mut drop = [0; 256];
-        loop {
-            match self.signals.read(&mut drop) {
-                Ok(256..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => break,
-            }
-        }
-        self.reap()
-    }
-
-    /// Waits for all that have ended. A group is killed while its first process is still a zombie, so that its number
-    /// cannot have become somebody else's.
-    fn reap(&mut self) -> Result<(), ShimError> {
-        let now = now()?;
-        let mut ended = false;
-        let failed = |error: Errno| ShimError::System("wait for processes", error.into());
-        let alone = loop {
-            match waitid(
-                Id::All,
-                WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT,
-            ) {
-                Ok(WaitStatus::StillAlive) => break false,
-                Err(error) if family::is_alone(error) => break true,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(failed(error)),
-                Ok(status) => {
-                    let Some(pid) = status.pid() else { break false };
-                    let running = self
-                        .running
-                        .iter_mut()
-                        .find(|running| running.leader == pid && !running.has_exited());
-                    if running.is_some() {
-                        family::signal(pid, Signal::SIGKILL);
-                    }
-                    let status = waitpid(pid, Some(WaitPidFlag::WNOHANG)).map_err(failed)?;
-                    if let Some(running) = running {
-                        running.exited(status, now.after(self.drain));
-                        ended = true;
-                    }
-                }
-            }
-        };
-        self.quiet_by = None;
-        if !alone {
-            let leaders: Vec<Pid> = self
-                .running
-                .iter()
-                .filter(|running| !running.has_exited())
-                .map(|running| running.leader)
-                .collect();
-            if ended || leaders.is_empty() || self.strays.any() {
-                let oldest = self
-                    .running
-                    .iter()
-                    .filter(|running| !running.has_exited())
-                    .map(|running| running.number);
-                self.strays.look(&leaders, self.started, oldest.min());
-            }
-            if leaders.is_empty() {
-                self.quiet_by = Some(now.after(self.drain));
-            }
-        }
-        Ok(())
-    }
-
     fn read_outputs(&mut self) -> Result<(), ShimError> {
         for running in &mut self.running {
             if self.link.has_room() {
@@ -532,33 +462,6 @@ impl Server {
 
     fn lease_is_over(&self, now: Moment) -> bool {
         self.lease.is_some_and(|lease| lease <= now)
-    }
-
-    /// Kills all that descends from this process and waits for it, within limits.
-    fn end_everything(&mut self) -> Result<(), ShimError> {
-        let by = now()?.after(LAST_WAIT);
-        for running in &self.running {
-            if !running.has_exited() {
-                family::signal(running.leader, Signal::SIGKILL);
-            }
-        }
-        while now()? < by {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) => break,
-                Ok(WaitStatus::StillAlive) => {
-                    for child in family::children() {
-                        // ESRCH: it has just ended.
-                        let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
-                    }
-                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-                    // A wake-up of any kind: the loop looks again.
-                    let _ = poll(&mut fds, 5_u8);
-                    let _ = self.signals.read(&mut [0; 256]);
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 

@@ -16,6 +16,8 @@ async fn exit_codes_and_signals_are_told_apart() {
     assert_eq!(failure(&once(sh("exit 137")).await.0), &Failure::Exit(137));
     assert_eq!(failure(&once(sh("kill -9 $$")).await.0), &Failure::Signal(9));
     assert_eq!(failure(&once(sh("kill -TERM $$")).await.0), &Failure::Signal(15));
+    // A real-time signal, which has no name.
+    assert_eq!(failure(&once(sh("kill -40 $$")).await.0), &Failure::Signal(40));
 }
 
 #[tokio::test]
@@ -81,7 +83,7 @@ async fn without_extension_the_shim_ends_what_runs() {
     bench.prepare(sh("sleep 1000")).await;
     bench.runner.extend(Duration::from_millis(300)).await.unwrap();
     assert_eq!(failure(&bench.run(|_| ()).await.ending), &Failure::Killed);
-    bench.runner.extend(Duration::from_secs(60)).await.unwrap();
+    bench.runner.extend(Duration::from_mins(1)).await.unwrap();
     let ended = bench
         .run(|attempt| attempt.timeout = Some(Duration::from_millis(100)))
         .await;

@@ -125,7 +125,7 @@ async fn input_that_nobody_reads_hurts_nobody() {
         Ending::Succeeded { results: None }
     );
     let unread = once_with(sh("exec <&-; sleep 0.1; exit 0"), move |attempt| {
-        attempt.input = Input::Many(many)
+        attempt.input = Input::Many(many);
     })
     .await;
     assert_eq!(unread.0, Ending::Succeeded { results: None });

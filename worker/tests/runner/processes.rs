@@ -113,7 +113,7 @@ async fn a_killed_shim_ends_its_attempts_leaves_nobody_and_is_replaced() {
 
 #[tokio::test]
 async fn a_stopped_shim_is_killed() {
-    for timeout in [None, Some(Duration::from_secs(3600))] {
+    for timeout in [None, Some(Duration::from_hours(1))] {
         let mut bench = Bench::new(hasty());
         bench.prepare(sh("echo $$ > $DIR/pid; sleep 1000")).await;
         let mut attempt = bench.attempt();
@@ -130,7 +130,7 @@ async fn a_stopped_shim_is_killed() {
 #[tokio::test]
 async fn a_stopped_shim_is_killed_at_the_deadline_of_an_attempt_even_if_silence_is_allowed() {
     let limits = braid_worker::runner::Limits {
-        silence: Duration::from_secs(3600),
+        silence: Duration::from_hours(1),
         ..hasty()
     };
     let mut bench = Bench::new(limits);
