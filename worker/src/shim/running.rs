@@ -123,10 +123,10 @@ impl Running {
         }
     }
 
-    /// Does what is due, and says when it wants to be asked again.
-    pub(super) fn tick(&mut self, now: Moment) -> Option<Moment> {
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Moment) {
         if self.exit.is_some() {
-            return self.drained_by;
+            return;
         }
         if let (Phase::Runs, Some(deadline)) = (self.phase, self.deadline)
             && deadline <= now
@@ -139,7 +139,12 @@ impl Running {
             family::signal(self.leader, Signal::SIGKILL);
             self.phase = Phase::Killed(cause);
         }
+    }
+
+    /// When the next thing will be due.
+    pub(super) fn next_due(&self) -> Option<Moment> {
         match self.phase {
+            _ if self.exit.is_some() => self.drained_by,
             Phase::Runs => self.deadline,
             Phase::Ending(_, kill_at) => Some(kill_at),
             Phase::Killed(_) => None,

@@ -132,8 +132,10 @@ impl Server {
         self.link.send(&FromShim::Ready { version: VERSION })?;
         loop {
             let now = now()?;
-            let mut wake = self.tick(now)?;
+            self.tick(now)?;
             self.start_queued(now)?;
+            // What was started just now has a deadline, too.
+            let mut wake = self.next_due(now);
             if self.draining && self.queue.is_empty() && self.running.is_empty() && self.lease_is_over(now) {
                 self.link.flush()?;
                 return Ok(());
@@ -159,8 +161,8 @@ impl Server {
         }
     }
 
-    /// Everything that is due by the clock; says when the next thing will be.
-    fn tick(&mut self, now: Moment) -> Result<Option<Moment>, ShimError> {
+    /// Everything that is due by the clock.
+    fn tick(&mut self, now: Moment) -> Result<(), ShimError> {
         if self.asked_to_end.swap(false, Ordering::Relaxed) && !self.draining {
             self.draining = true;
             self.link.send(&FromShim::Draining)?;
@@ -178,12 +180,8 @@ impl Server {
                 running.end(Cause::Killed, now);
             }
         }
-        let mut wake = earlier(
-            self.lease.filter(|lease| *lease > now),
-            self.quiet_by.filter(|moment| *moment > now),
-        );
         for running in &mut self.running {
-            wake = earlier(wake, running.tick(now));
+            running.tick(now);
         }
         let (room, mut index) = (self.link.has_room(), 0);
         while let Some(running) = self.running.get(index) {
@@ -194,7 +192,16 @@ impl Server {
                 index += 1;
             }
         }
-        Ok(wake)
+        Ok(())
+    }
+
+    /// When the next thing will be due.
+    fn next_due(&self, now: Moment) -> Option<Moment> {
+        let own = [self.lease, self.quiet_by]
+            .into_iter()
+            .flatten()
+            .filter(|moment| *moment > now);
+        own.chain(self.running.iter().filter_map(Running::next_due)).min()
     }
 
     /// Until when reports wait, if they do.

@@ -35,7 +35,7 @@ async fn a_timeout_is_term_first() {
     let (ending, bench) = once_with(program, |attempt| attempt.timeout = Some(Duration::from_millis(200))).await;
     assert_eq!(failure(&ending), &Failure::Timeout(Duration::from_millis(200)));
     // The shell itself may say of its `sleep` that it was terminated.
-    assert_eq!(bench.texts()[..2], ["up", "asked"]);
+    assert!(bench.texts().contains(&"asked".to_owned()), "{:?}", bench.texts());
 }
 
 #[tokio::test]
@@ -47,11 +47,8 @@ async fn a_timeout_is_kill_for_those_who_ignore_term() {
         .run(|attempt| attempt.timeout = Some(Duration::from_millis(300)))
         .await;
     assert_eq!(failure(&ended.ending), &Failure::Timeout(Duration::from_millis(300)));
-    assert!(
-        ended.took >= Duration::from_millis(600),
-        "timeout and grace: {:?}",
-        ended.took
-    );
+    // Timeout and grace. The upper bound is far away: a deadline that only the next event would bring up exceeds it.
+    assert!((600..4000).contains(&ended.took.as_millis()), "{:?}", ended.took);
     assert!(!lives(&bench.file("pid").await));
     assert!(!lives(&bench.file("sub").await));
 }
