@@ -78,6 +78,11 @@ fn shared_prefix(before: &str, path: &str) -> usize {
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Plan, PlanError> {
+    decode_within(bytes, PATHS_BYTES)
+}
+
+/// Decodes a plan whose paths have together at most so many bytes.
+pub(super) fn decode_within(bytes: &[u8], paths_bytes: usize) -> Result<Plan, PlanError> {
     let mut reader = Reader::new(bytes);
     if reader.bytes(HEADER.len())? != HEADER {
         return Err(ReadError::Number.into());
@@ -86,11 +91,11 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, PlanError> {
         ITEMS => decode_items(&mut reader)?,
         BY_FILES => {
             let split = Split::Files(reader.narrow()?);
-            decode_files(split, &mut reader)?
+            decode_files(split, &mut reader, paths_bytes)?
         }
         BY_BYTES => {
             let split = Split::Bytes(reader.narrow()?);
-            decode_files(split, &mut reader)?
+            decode_files(split, &mut reader, paths_bytes)?
         }
         _ => return Err(ReadError::Number.into()),
     };
@@ -98,7 +103,7 @@ pub fn decode(bytes: &[u8]) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-fn decode_files(split: Split, reader: &mut Reader<'_>) -> Result<Plan, PlanError> {
+fn decode_files(split: Split, reader: &mut Reader<'_>, paths_bytes: usize) -> Result<Plan, PlanError> {
     let count: usize = reader.narrow()?;
     // An entry has at least four bytes: a number alone reserves no memory.
     if count > FILES || count > reader.left() / 4 {
@@ -114,7 +119,7 @@ fn decode_files(split: Split, reader: &mut Reader<'_>) -> Result<Plan, PlanError
         path.truncate(shared);
         path.push_str(reader.text()?);
         paths = paths.saturating_add(path.len());
-        if path.len() > PATH_BYTES || paths > PATHS_BYTES {
+        if path.len() > PATH_BYTES || paths > paths_bytes {
             return Err(ReadError::Number.into());
         }
         let size = reader.narrow()?;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -25,12 +25,7 @@ pub struct Encoded {
 impl Plan {
     /// The plan's pieces, and what a status pins of them.
     pub fn encode(&self) -> Result<Encoded, PlanError> {
-        let canonical = bytes::encode(self)?;
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
-        let deflated = encoder
-            .write_all(&canonical)
-            .and_then(|()| encoder.finish())
-            .map_err(|_| PlanError::Inflate)?;
+        let deflated = deflate(&bytes::encode(self)?).map_err(|_| PlanError::Inflate)?;
         let pieces = deflated.chunks(limits::PLAN_CHUNK_BYTES);
         let chunks = i32::try_from(pieces.len())
             .ok()
@@ -78,14 +73,7 @@ impl Plan {
         if digest(&deflated) != *wanted {
             return Err(PlanError::Digest(wanted.clone()));
         }
-        let mut canonical = Vec::new();
-        DeflateDecoder::new(deflated.as_slice())
-            .take(PLAN_BYTES as u64 + 1)
-            .read_to_end(&mut canonical)
-            .map_err(|_| PlanError::Inflate)?;
-        if canonical.len() > PLAN_BYTES {
-            return Err(PlanError::Inflate);
-        }
+        let canonical = inflate(&deflated, PLAN_BYTES).ok_or(PlanError::Inflate)?;
         bytes::decode(&canonical)
     }
 }
@@ -159,4 +147,34 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}"); // a String takes everything
         text
     })
+}
+
+pub(super) fn deflate(canonical: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
+    encoder.write_all(canonical)?;
+    encoder.finish()
+}
+
+/// What was deflated, if that is at most so many bytes. Never holds more than one byte beyond.
+pub(super) fn inflate(deflated: &[u8], at_most: usize) -> Option<Vec<u8>> {
+    let mut inflated = Vec::new();
+    DeflateDecoder::new(deflated)
+        .take(at_most as u64 + 1)
+        .read_to_end(&mut inflated)
+        .ok()
+        .filter(|length| *length <= at_most)?;
+    Some(inflated)
+}
+
+/// One object of these bytes, with their digest.
+#[cfg(test)]
+pub fn sealed_for_tests(canonical: &[u8]) -> (PlanDigest, PlanSpec) {
+    let deflated = deflate(canonical).unwrap_or_default();
+    let spec = PlanSpec {
+        digest: digest(&deflated),
+        chunks: 1,
+        data: STANDARD.encode(&deflated),
+        ..PlanSpec::default()
+    };
+    (spec.digest.clone(), spec)
 }

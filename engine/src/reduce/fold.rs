@@ -6,7 +6,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use braid_crds::{limits, status::StepResult, worker::CardResult, workflow::Reduce};
+use braid_crds::{
+    limits,
+    status::StepResult,
+    worker::CardResult,
+    workflow::{Reduce, ResultSpec},
+};
 
 use super::{
     RawResults, ReduceError,
@@ -163,7 +168,11 @@ impl Fold {
             let Some(slot) = self.slots.get(*index) else { continue };
             let bytes = slot.len_with(part);
             slot.check_len(bytes)?;
-            growth += base64_len(bytes.saturating_sub(slot.encoded_len())) + slot.declared.name.len() + 24;
+            growth += if slot.count == 0 {
+                slot.partial_len(bytes)
+            } else {
+                base64_len(bytes).saturating_sub(base64_len(slot.encoded_len()))
+            };
         }
         Ok(growth)
     }
@@ -189,9 +198,7 @@ impl Fold {
     /// The bytes of the accumulators as a commit holds them: base64 and names. Does not encode anything.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        self.given()
-            .map(|slot| base64_len(slot.encoded_len()) + slot.declared.name.len() + 24)
-            .sum()
+        self.given().map(|slot| slot.partial_len(slot.encoded_len())).sum()
     }
 
     /// How many partitions gave the result of that name.
@@ -237,14 +244,15 @@ impl Fold {
         Ok(fold)
     }
 
-    pub(super) fn result(&self, name: &str, reduce: Reduce, top: Option<i32>) -> StepResult {
-        let top = top.map(|top| usize::try_from(top).unwrap_or(0));
-        let slot = self.slots.iter().find(|slot| slot.declared.name == name);
+    pub(super) fn result(&self, spec: &ResultSpec) -> StepResult {
+        let name = &spec.name;
+        let top = spec.top.map(|top| usize::try_from(top).unwrap_or(0));
+        let slot = self.slots.iter().find(|slot| slot.declared.name == *name);
         StepResult {
-            name: name.to_owned(),
+            name: name.clone(),
             value: match slot {
                 Some(slot) => slot.shown(top),
-                None => (reduce == Reduce::Count).then(|| 0.into()),
+                None => (spec.reduce == Reduce::Count && !spec.keyed).then(|| 0.into()),
             },
             count: slot.map_or(0, |slot| slot.count),
             state: slot
@@ -295,6 +303,13 @@ fn short_integer(bytes: &[u8]) -> Option<i64> {
         number = number * 10 + i64::from(digit - b'0');
     }
     Some(if negative { -number } else { number })
+}
+
+impl Slot {
+    /// The bytes of a partial whose state takes so many: base64, the name, and what JSON puts around them.
+    fn partial_len(&self, bytes: usize) -> usize {
+        base64_len(bytes) + self.declared.name.len() + 24
+    }
 }
 
 fn base64_len(bytes: usize) -> usize {

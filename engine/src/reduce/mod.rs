@@ -154,10 +154,7 @@ impl Fold {
     /// What a status shows of the step's results, in the order of declaration.
     #[must_use]
     pub fn results(&self, specs: &[ResultSpec]) -> Vec<StepResult> {
-        specs
-            .iter()
-            .map(|spec| self.result(&spec.name, spec.reduce, spec.top))
-            .collect()
+        specs.iter().map(|spec| self.result(spec)).collect()
     }
 }
 

@@ -172,6 +172,10 @@ impl Slot {
 
     /// Adds what other partitions gave.
     pub fn merge(&mut self, other: &Self) -> Result<(), ReduceError> {
+        let (ours, theirs) = (&self.declared, &other.declared);
+        if (&ours.name, ours.reduce) != (&theirs.name, theirs.reduce) {
+            return Err(ReduceError::Different(other.declared.name.clone()));
+        }
         let same = match (&mut self.cells, &other.cells) {
             (Cells::Plain(held), Cells::Plain(Some(cell))) => merge_plain(held, cell),
             (Cells::Plain(_), Cells::Plain(None)) => true,
@@ -185,7 +189,7 @@ impl Slot {
             }
             _ => false,
         };
-        if !same || self.declared.name != other.declared.name {
+        if !same {
             return Err(ReduceError::Different(other.declared.name.clone()));
         }
         self.count = self.count.saturating_add(other.count);

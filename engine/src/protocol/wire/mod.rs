@@ -345,3 +345,6 @@ fn deferred_status(deferred: &DeferredPartition) -> Deferred {
         not_before: deferred.not_before,
     }
 }
+
+#[cfg(test)]
+mod tests;
