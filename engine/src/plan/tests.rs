@@ -180,7 +180,7 @@ fn what_inflates_without_end_is_cut_off() {
 fn short_entries_of_long_paths_are_cut_off() {
     // Each entry is a few bytes and stands for a path of 4 kB.
     let mut canonical = b"BRAIDPLAN\x01\x01\x01".to_vec();
-    let count = 300;
+    let count = 300_usize;
     crate::varint::put(&mut canonical, count as u128);
     for index in 0..count {
         let (shared, rest) = if index == 0 {
