@@ -139,13 +139,7 @@ impl Settlement {
     /// At most so many bytes as part of a commit.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        // An interval takes at most 28 bytes; only if that is much is the true length, which may be a bitmap's, looked at.
-        let intervals = self.failed.ranges().len() * 28;
-        let failed = if intervals > limits::SHARD_BYTES / 4 {
-            self.failed.to_string().len()
-        } else {
-            intervals
-        };
+        let failed = intervals_len_at_most(&self.failed);
         let fatal = self.fatal.as_ref().map_or(0, |fatal| 120 + fatal.message.len() * 6);
         // The entry's own fields, and a plan's.
         let fields = 512;
@@ -221,6 +215,22 @@ impl Settlement {
             status.stopping = Some(fatal.clone());
         }
     }
+}
+
+/// At most so many bytes as text or as bitmap, whichever a status takes, without writing either.
+fn intervals_len_at_most(intervals: &Intervals) -> usize {
+    /// Up to here a status takes the text, even if a bitmap were shorter.
+    const TEXT_BYTES: usize = 8 * 1024;
+    let end = intervals.ranges().last().map_or(1, PartitionRange::end);
+    let digits = end.max(1).ilog10() as usize + 1;
+    let text = |range: PartitionRange| if range.len() == 1 { digits + 1 } else { 2 * digits + 2 };
+    let text: usize = intervals.ranges().map(text).sum();
+    let start = intervals.first().map_or(0, PartitionRange::start);
+    let bits = usize::try_from(end - start).unwrap_or(usize::MAX);
+    let bitmap = (bits.div_ceil(8).div_ceil(3))
+        .saturating_mul(4)
+        .saturating_add(digits + 8);
+    text.min(bitmap.max(TEXT_BYTES))
 }
 
 impl Content for Settlement {
