@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod check;
 mod collect;
 mod counters;
 mod discovery;
@@ -38,6 +39,7 @@ mod store;
 mod verbs;
 mod watch;
 
+pub use check::{Definitions, Refusal};
 pub use counters::{CounterKey, Counts};
 pub use error::BuildError;
 pub use faults::{Fault, FaultId, Faults, Target, Times};

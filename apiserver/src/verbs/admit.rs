@@ -165,6 +165,16 @@ fn lost_fields(before: &Value, after: &Value, path: &mut Path, lost: &mut Vec<St
 
 /// Validates an object about to be stored, against its schema and its rules.
 pub(super) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    let causes = causes(resource, value, old);
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(resource, object::name(value), causes))
+    }
+}
+
+/// All that is wrong with an object about to be stored.
+pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = object::check_metadata(resource, value);
     if let Some(old) = old {
         causes.extend(forbidden_changes(value, old));
@@ -197,11 +207,7 @@ pub(super) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) 
     } else if let Some(old) = old {
         causes.extend(immutable_changes(value, old));
     }
-    if causes.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(resource, object::name(value), causes))
-    }
+    causes
 }
 
 /// An object that is being deleted takes no new finalizers.

@@ -107,7 +107,7 @@ fn card(spec: &WorkflowSpec, step: &Step, index: usize, problems: &mut Problems)
         let template = Template::parse(text).ok()?;
         let known = template
             .expressions()
-            .flat_map(|expression| expression.references())
+            .flat_map(crate::expr::Expression::references)
             .all(|reference| reference.root == "params");
         Some(known && template.check(&crate::expr::Names::of(spec)).is_empty())
     };
