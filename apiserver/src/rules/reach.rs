@@ -56,10 +56,16 @@ impl Reach {
             return Ok(());
         }
         for (name, below) in fields {
-            let known = schema.properties.iter().find(|(field, _)| escape(field) == *name);
-            match known {
-                // Of metadata, rules see the name only.
-                Some((field, _)) if root && field == "metadata" => below.check_metadata()?,
+            // Every object has these; of metadata, rules see the name only.
+            match name.as_str() {
+                "metadata" if root => {
+                    below.check_metadata()?;
+                    continue;
+                }
+                "apiVersion" | "kind" if root => continue,
+                _ => {}
+            }
+            match schema.properties.iter().find(|(field, _)| escape(field) == *name) {
                 Some((_, child)) => below.check(child, false).map_err(|rest| format!("{name}.{rest}"))?,
                 None if schema.properties.is_empty() => {}
                 None => return Err(name.clone()),

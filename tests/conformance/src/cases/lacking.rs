@@ -1,0 +1,59 @@
+//! What real servers have and the embedded one refuses.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::{check, same};
+use crate::{Context, Outcome};
+
+pub(super) async fn server_side_apply(c: Context) -> Outcome {
+    let thing = c.thing("a", &json!({"size": 1}));
+    c.things()
+        .patch("a", &PatchParams::apply("conformance"), &Patch::Apply(thing))
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn json_patch(c: Context) -> Outcome {
+    c.create("a", &json!({"size": 1})).await?;
+    let patch = json!([{"op": "replace", "path": "/spec/size", "value": 2}]).to_string();
+    c.raw("PATCH", "things/a", "application/json-patch+json", patch.as_bytes())
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn jobs(c: Context) -> Outcome {
+    Api::<Job>::namespaced(c.client.clone(), &c.namespace)
+        .list(&ListParams::default())
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn namespaces(c: Context) -> Outcome {
+    Api::<Namespace>::all(c.client.clone()).get(&c.namespace).await?;
+    Ok(())
+}
+
+pub(super) async fn managed_fields(c: Context) -> Outcome {
+    let made = c.create("a", &json!({"size": 1})).await?;
+    check(
+        "fields have managers",
+        made.metadata.managed_fields.is_some_and(|m| !m.is_empty()),
+    )
+}
+
+pub(super) async fn paged_lists(c: Context) -> Outcome {
+    c.create("a", &json!({})).await?;
+    c.create("b", &json!({})).await?;
+    let page = c.things().list(&ListParams::default().limit(1)).await?;
+    same("a page", page.items.len(), 1)
+}
+
+pub(super) async fn scale(c: Context) -> Outcome {
+    c.create("a", &json!({})).await?;
+    c.things().get_scale("a").await?;
+    Ok(())
+}
