@@ -41,7 +41,7 @@ impl Rhythm {
     #[must_use]
     pub fn of_workers(workers: u32) -> Self {
         Self::every(
-            Duration::from_millis(u64::from(workers) * 50).clamp(Duration::from_secs(5), Duration::from_secs(60)),
+            Duration::from_millis(u64::from(workers) * 50).clamp(Duration::from_secs(5), Duration::from_mins(1)),
         )
     }
 

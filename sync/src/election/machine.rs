@@ -66,7 +66,7 @@ impl Times {
 }
 
 /// No Lease is respected for longer than this, whatever it says of itself.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// Counts the grants of a Lease: +1 each time somebody begins to lead. For logs and for what has to tell leaders apart.
 pub type Term = u64;
@@ -201,12 +201,11 @@ impl Machine {
 
     /// A read was answered at `now`; `None`: there is no Lease.
     pub fn read(&mut self, now: Moment, answer: Option<Stored>) {
-        match answer {
-            Some(stored) => self.learn(now, stored),
-            None => {
-                self.absent = true;
-                self.reign = None;
-            }
+        if let Some(stored) = answer {
+            self.learn(now, stored);
+        } else {
+            self.absent = true;
+            self.reign = None;
         }
         if let Some(reign) = self.reign
             && !self.holds(reign.term)
@@ -246,8 +245,8 @@ impl Machine {
                 });
                 self.step = Step::Write(now.after(self.times.retry_period));
             }
-            Written::Refused => self.step = Step::Read(now),
-            Written::Doubtful => self.step = Step::Read(now.after(self.times.retry_period / 4)),
+            // Not at once: a server that refuses every write must not be asked without a pause.
+            Written::Refused | Written::Doubtful => self.step = Step::Read(now.after(self.times.retry_period / 4)),
         }
     }
 

@@ -107,6 +107,7 @@ proptest! {
         let mut observer = observer();
         let mut marks = [0u64; 12];
         let mut changed = [0u64; 12];
+        let (mut looked, mut changed_then) = (0, changed);
         let mut now = 0;
         let mut given_up: Vec<u64> = Vec::new();
         for (wait, readable, changes) in steps {
@@ -118,11 +119,12 @@ proptest! {
                 }
             }
             if readable {
+                (looked, changed_then) = (now, changed);
                 observer.read(at(now), at(now), marks.iter().enumerate().map(|(worker, mark)| seen(&worker.to_string(), *mark)));
             }
             for name in observer.give_up(at(now)) {
                 let worker: usize = name.parse().unwrap();
-                prop_assert!(now - changed[worker] >= PERIOD, "{name} changed at {} and was given up at {now}", changed[worker]);
+                prop_assert!(looked - changed_then[worker] >= PERIOD, "{name} changed at {} and was given up at {now}", changed_then[worker]);
                 given_up.push(now);
             }
             let in_window = given_up.iter().filter(|then| now - **then < PERIOD).count();
