@@ -1,1 +1,339 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+use braid_crds::{Cursor, Round as StepRound};
+use proptest::prelude::*;
 
+use super::*;
+use crate::protocol::{Commit, Content, DeferredPartition};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Small;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Nothing;
+
+impl Content for Nothing {
+    type Error = ();
+
+    fn merge(&mut self, _: &Self) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+impl World for Small {
+    type Start = u8;
+    type Run = ();
+    type Content = Nothing;
+}
+
+fn record() -> Record<Small> {
+    Record {
+        run: (),
+        round: StepRound(0),
+        ledger: Intervals::new(),
+        content: Nothing,
+        deferred: Vec::new(),
+        closed: false,
+    }
+}
+
+fn shard(id: i64, start: u64, end: u64) -> Shard<Small> {
+    Shard {
+        id: ShardId(id),
+        start_id: 1,
+        run: (),
+        round: StepRound(0),
+        range: PartitionRange::new(start, end),
+        mode: Mode::Normal,
+        budget_millis: 2_000,
+        seal: false,
+        adopts: None,
+        history: None,
+    }
+}
+
+fn commit(id: i64, cursor: u64, sealed: bool) -> Commit<Small> {
+    Commit {
+        id: ShardId(id),
+        start_id: 1,
+        cursor: Cursor(cursor),
+        sealed,
+        deferred: Vec::new(),
+        content: Nothing,
+    }
+}
+
+fn desk(shards: Vec<Shard<Small>>, commits: Vec<Commit<Small>>) -> Desk<Small> {
+    Desk {
+        start: Some(1),
+        next_id: ShardId(100),
+        shards,
+        commits,
+    }
+}
+
+fn situation(total: u64) -> Situation<'static> {
+    Situation {
+        now_millis: 0,
+        total,
+        concurrency: 1,
+        suspects: &[],
+        mean_millis: None,
+        cuts: 10,
+        stop: None,
+    }
+}
+
+fn seats(desks: &[Desk<Small>], watched: Watched) -> Vec<Seat<'_, Small, usize>> {
+    desks
+        .iter()
+        .enumerate()
+        .map(|(key, desk)| Seat {
+            key,
+            desk,
+            fitness: Fitness::Working,
+            watched,
+        })
+        .collect()
+}
+
+fn assigned(orders: &[Order<usize>]) -> Vec<(usize, PartitionRange, Mode, Option<ShardId>)> {
+    orders
+        .iter()
+        .filter_map(|order| match order {
+            Order::Assign {
+                seat,
+                range,
+                mode,
+                adopts,
+                ..
+            } => Some((*seat, *range, *mode, *adopts)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn everybody_gets_one_that_runs_and_one_ahead() {
+    let desks = [desk(vec![], vec![]), desk(vec![], vec![])];
+    let orders = orders(&record(), &situation(1_000), &seats(&desks, Watched::default()));
+    let given = assigned(&orders);
+    assert_eq!(4, given.len());
+    assert_eq!([0, 1, 0, 1], [given[0].0, given[1].0, given[2].0, given[3].0]);
+    assert!(given.iter().map(|(_, range, ..)| range.len()).is_sorted_by(|before, after| before >= after));
+}
+
+#[test]
+fn one_partition_goes_to_one_worker() {
+    let desks = [desk(vec![], vec![]), desk(vec![], vec![])];
+    let orders = orders(&record(), &situation(1), &seats(&desks, Watched::default()));
+    assert_eq!(1, assigned(&orders).len());
+}
+
+#[test]
+fn a_worker_that_has_not_said_who_it_is_gets_nothing() {
+    let mut silent = desk(vec![], vec![]);
+    silent.start = None;
+    let desks = [silent];
+    assert!(orders(&record(), &situation(9), &seats(&desks, Watched::default())).is_empty());
+}
+
+#[test]
+fn what_the_lost_hold_is_sealed_and_then_handed_out() {
+    let mut desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, false)]), desk(vec![], vec![])];
+    let mut all = seats(&desks, Watched::default());
+    all[0].fitness = Fitness::Lost;
+    let first = orders(&record(), &situation(10), &all);
+    assert!(first.contains(&Order::Seal { seat: 0, shard: ShardId(0) }));
+    assert!(assigned(&first).is_empty(), "its range is its own until the seal is written");
+
+    desks[0].shards[0].seal = true;
+    let mut all = seats(&desks, Watched::default());
+    all[0].fitness = Fitness::Lost;
+    let given = assigned(&orders(&record(), &situation(10), &all));
+    assert_eq!(4, given[0].1.start());
+    assert!(given.iter().all(|(seat, ..)| *seat == 1));
+}
+
+#[test]
+fn a_shard_of_an_older_start_is_sealed() {
+    let mut restarted = desk(vec![shard(0, 0, 10)], vec![]);
+    restarted.start = Some(2);
+    let desks = [restarted];
+    let orders = orders(&record(), &situation(10), &seats(&desks, Watched::default()));
+    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(0) }], orders);
+}
+
+#[test]
+fn what_runs_when_its_shard_ends_is_adopted_by_the_same_worker() {
+    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)]), desk(vec![], vec![])];
+    let given = assigned(&orders(&record(), &situation(10), &seats(&desks, Watched::default())));
+    assert_eq!((0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0))), given[0]);
+    assert!(given[1..].iter().all(|(.., adopts)| adopts.is_none()));
+}
+
+#[test]
+fn what_was_only_ahead_is_not_adopted() {
+    let mut ahead = shard(1, 10, 20);
+    ahead.seal = true;
+    let desks = [desk(vec![shard(0, 0, 10), ahead], vec![]), desk(vec![], vec![])];
+    let given = assigned(&orders(&record(), &situation(20), &seats(&desks, Watched::default())));
+    assert!(given.iter().all(|(.., adopts)| adopts.is_none()), "{given:?}");
+}
+
+#[test]
+fn the_idle_are_fed_first_from_what_is_ahead_then_by_a_cut_then_by_a_seal() {
+    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let desks = [desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![]), desk(vec![], vec![])];
+    let first = orders(&record(), &situation(20), &seats(&desks, rests));
+    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(1) }], first);
+
+    let desks = [desk(vec![shard(0, 0, 20)], vec![]), desk(vec![], vec![])];
+    let second = orders(&record(), &situation(20), &seats(&desks, rests));
+    assert_eq!(vec![Order::Cut { seat: 0, shard: ShardId(0) }], second);
+
+    let mut told = shard(0, 0, 20);
+    told.budget_millis = 0;
+    let desks = [desk(vec![told], vec![]), desk(vec![], vec![])];
+    let stuck = Watched { running_millis: 10_000, cut_millis: Some(STUCK_MILLIS) };
+    let third = orders(&record(), &situation(20), &seats(&desks, stuck));
+    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(0) }], third);
+}
+
+#[test]
+fn nothing_is_cut_without_leave() {
+    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let desks = [desk(vec![shard(0, 0, 20)], vec![]), desk(vec![], vec![])];
+    let situation = Situation { cuts: 0, ..situation(20) };
+    assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());
+}
+
+#[test]
+fn a_straggler_gets_one_twin_with_its_range() {
+    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let mut desks = vec![desk(vec![shard(0, 7, 8)], vec![]), desk(vec![], vec![]), desk(vec![], vec![])];
+    let mut record = record();
+    record.ledger = [PartitionRange::new(0, 7)].into_iter().collect();
+    let given = assigned(&orders(&record, &situation(8), &seats(&desks, rests)));
+    assert_eq!(1, given.len());
+    assert_eq!((PartitionRange::new(7, 8), Mode::Twin), (given[0].1, given[0].2));
+
+    let mut twin = shard(0, 7, 8);
+    twin.mode = Mode::Twin;
+    desks[given[0].0].shards.push(twin);
+    assert!(orders(&record, &situation(8), &seats(&desks, rests)).is_empty());
+}
+
+#[test]
+fn a_straggler_that_is_as_slow_as_all_has_no_twin() {
+    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let desks = [desk(vec![shard(0, 0, 1)], vec![]), desk(vec![], vec![])];
+    let situation = Situation { mean_millis: Some(9_000), ..situation(1) };
+    assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());
+}
+
+#[test]
+fn deferred_partitions_wait_for_their_time_and_carry_their_history() {
+    let desks = [desk(vec![], vec![])];
+    let mut record = record();
+    record.deferred = vec![DeferredPartition {
+        partition: 3,
+        attempts: 2,
+        deaths: 0,
+        not_before: 500,
+        reason: String::new(),
+        message: String::new(),
+    }];
+    record.ledger = [PartitionRange::new(0, 3)].into_iter().collect();
+    let early = Situation { now_millis: 499, ..situation(4) };
+    assert!(orders(&record, &early, &seats(&desks, Watched::default())).is_empty());
+    let due = Situation { now_millis: 500, ..situation(4) };
+    let given = orders(&record, &due, &seats(&desks, Watched::default()));
+    let Order::Assign { range, history, .. } = &given[0] else { panic!("{given:?}") };
+    assert_eq!(PartitionRange::new(3, 4), *range);
+    assert_eq!(Some(History { attempts: 2, deaths: 0 }), *history);
+
+    let desks = [desk(vec![shard(0, 3, 4)], vec![])];
+    assert!(orders(&record, &due, &seats(&desks, Watched::default())).is_empty(), "it is live already");
+}
+
+#[test]
+fn suspects_are_run_apart() {
+    let desks = [desk(vec![], vec![])];
+    let suspects = [PartitionRange::new(3, 5)];
+    let situation = Situation { suspects: &suspects, ..situation(8) };
+    for (_, range, mode, _) in assigned(&orders(&record(), &situation, &seats(&desks, Watched::default()))) {
+        let inside = suspects[0].intersect(range) == range;
+        assert_eq!(inside, mode == Mode::Suspect, "{range}");
+        assert!(inside || suspects[0].intersect(range).is_empty(), "{range}");
+    }
+}
+
+#[test]
+fn a_suspended_step_finishes_what_runs() {
+    let desks = [desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![])];
+    let situation = Situation { stop: Some(Stop::Suspend), ..situation(20) };
+    let told = orders(&record(), &situation, &seats(&desks, Watched::default()));
+    assert_eq!(
+        vec![Order::Cut { seat: 0, shard: ShardId(0) }, Order::Seal { seat: 0, shard: ShardId(1) }],
+        told
+    );
+
+    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
+    let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
+    assert_eq!(vec![(0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0)))], given);
+}
+
+#[test]
+fn a_cancelled_step_finishes_nothing() {
+    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
+    let situation = Situation { stop: Some(Stop::Cancel), ..situation(20) };
+    assert!(orders(&record(), &situation, &seats(&desks, Watched::default())).is_empty());
+}
+
+#[test]
+fn budgets_grow_with_the_cluster() {
+    assert_eq!([2_000, 2_000, 10_000, 100_000, 120_000], [1, 20, 100, 1_000, 5_000].map(budget_millis));
+}
+
+proptest! {
+    /// Whatever the desks hold: what is assigned was free, no partition is assigned twice, and an idle worker stays
+    /// idle only if nothing is free.
+    #[test]
+    fn hands_out_what_is_free_and_nothing_twice(
+        total in 1_u64..60,
+        held in prop::collection::vec((0_usize..3, 0_u64..60, 1_u64..10, 0_u64..10, any::<bool>(), any::<bool>()), 0..6),
+        lost in prop::collection::vec(any::<bool>(), 3),
+    ) {
+        let mut desks = vec![desk(vec![], vec![]); 3];
+        for (id, (seat, start, len, done, sealed, seal)) in held.into_iter().enumerate() {
+            let end = (start + len).min(total);
+            if start >= end {
+                continue;
+            }
+            let id = i64::try_from(id).unwrap();
+            let mut shard = shard(id, start, end);
+            shard.seal = seal;
+            desks[seat].shards.push(shard);
+            desks[seat].commits.push(commit(id, (start + done).min(end), sealed));
+        }
+        let record = record();
+        let mut all = seats(&desks, Watched::default());
+        for (seat, lost) in all.iter_mut().zip(lost) {
+            seat.fitness = if lost { Fitness::Lost } else { Fitness::Working };
+        }
+        let free = handout::unassigned(&record, total, &desks);
+        let mut given = Intervals::new();
+        let orders = orders(&record, &situation(total), &all);
+        for (seat, range, _, _) in assigned(&orders) {
+            prop_assert!(free.covers(range));
+            prop_assert!(!given.overlaps(range));
+            prop_assert_eq!(all[seat].fitness, Fitness::Working);
+            given.insert(range);
+        }
+        let rest = free.len() - given.len();
+        for seat in all.iter().filter(|seat| seat.fitness == Fitness::Working && open(seat.desk).count() == 0) {
+            let got = assigned(&orders).iter().any(|(key, ..)| *key == seat.key);
+            prop_assert!(got || rest == 0);
+        }
+    }
+}
