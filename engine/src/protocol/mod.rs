@@ -54,6 +54,11 @@ pub trait Content: Clone + Debug + Eq + Hash + Default {
         0
     }
 
+    /// Whether a commit could still hold both. If not, a worker seals before it goes on.
+    fn fits(&self, _other: &Self) -> bool {
+        true
+    }
+
     /// Whether it names outputs, which must be durable before the commit that names them.
     fn has_outputs(&self) -> bool {
         false

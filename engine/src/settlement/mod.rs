@@ -258,6 +258,17 @@ impl Content for Settlement {
     fn weight(&self) -> usize {
         self.encoded_len()
     }
+
+    fn fits(&self, other: &Self) -> bool {
+        // The merged one is at most as long as both together; only large ones are merged to see.
+        if self.encoded_len().saturating_add(other.encoded_len()) <= limits::PARTIAL_BYTES {
+            return true;
+        }
+        let mut both = self.clone();
+        both.merge(other).is_ok()
+            && both.encoded_len() <= limits::SHARD_BYTES
+            && both.fold.fits().is_ok()
+    }
 }
 
 #[cfg(test)]

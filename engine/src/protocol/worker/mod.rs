@@ -92,6 +92,9 @@ pub enum Event<W: World> {
     Deferred(Task, DeferredPartition),
     /// What ran these is gone. They are started again, alone.
     Lost(Vec<Task>),
+    /// A commit of the shard holds no further content: it is sealed at its cursor. Report the partition that did not fit as
+    /// settled all the same; it is kept for an adopter.
+    Full(ShardId),
     /// The step cannot go on; why is in the content. The shard is sealed at what is stored or sent.
     Fatal(ShardId, W::Content),
     /// Time passed.
@@ -330,6 +333,11 @@ impl<W: World> Machine<W> {
             Event::Settled(task, content) => self.end(task, Outcome::Settled(content), &mut commands),
             Event::Deferred(task, deferred) => self.end(task, Outcome::Deferred(deferred), &mut commands),
             Event::Lost(tasks) => self.lost(&tasks),
+            Event::Full(shard) => {
+                if let Some(work) = self.works.iter_mut().find(|work| work.id == shard) {
+                    work.fill();
+                }
+            }
             Event::Fatal(shard, content) => {
                 if let Some(work) = self.works.iter_mut().find(|work| work.id == shard) {
                     commands.extend(work.give_up(Ending::Fatal).into_iter().map(Command::Kill));

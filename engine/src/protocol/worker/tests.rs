@@ -72,6 +72,11 @@ impl Content for Counts {
         self.times.len()
     }
 
+    /// Partition 777 fits with nothing.
+    fn fits(&self, other: &Self) -> bool {
+        self.times.is_empty() || !other.times.contains_key(&777)
+    }
+
     fn has_outputs(&self) -> bool {
         !self.times.is_empty()
     }

@@ -100,7 +100,7 @@ pub(super) struct Work<W: World> {
     late: bool,
     /// The budget is over twice: nothing is waited for.
     overdue: bool,
-    /// No further deferred partition fits into the commit.
+    /// No further partition fits into the commit.
     full: bool,
     pub(super) ending: Ending,
 }
@@ -329,9 +329,9 @@ impl<W: World> Work<W> {
                 break;
             };
             match outcome {
-                Outcome::Deferred(deferred) if self.deferred_count() >= bounds.deferred => {
-                    self.ahead.insert(self.open.cursor.0, Outcome::Deferred(deferred));
-                    self.full = true;
+                outcome if self.settled_any() && !self.has_room_for(&outcome, bounds) => {
+                    self.ahead.insert(self.open.cursor.0, outcome);
+                    self.fill();
                     break;
                 }
                 Outcome::Deferred(deferred) => self.open.deferred.push(deferred),
@@ -345,9 +345,23 @@ impl<W: World> Work<W> {
         Ok(())
     }
 
-    fn deferred_count(&self) -> usize {
-        let sent = self.sent.as_ref().map_or(0, |sent| sent.segment.deferred.len());
-        self.base_deferred + sent + self.open.deferred.len()
+    /// Whether the next commit can hold the outcome of the partition at the cursor, too.
+    fn has_room_for(&self, outcome: &Outcome<W>, bounds: &Bounds) -> bool {
+        let sent = self.sent.as_ref().map(|sent| &sent.segment);
+        match outcome {
+            Outcome::Settled(content) => {
+                self.open.content.fits(content) && sent.is_none_or(|sent| sent.content.fits(content))
+            }
+            Outcome::Deferred(_) => {
+                let in_doubt = sent.map_or(0, |sent| sent.deferred.len());
+                self.base_deferred + in_doubt + self.open.deferred.len() < bounds.deferred
+            }
+        }
+    }
+
+    /// No further partition fits: seals where it is, if anything is settled.
+    pub(super) fn fill(&mut self) {
+        self.full = self.settled_any();
     }
 
     /// Whether a commit may be due; cheap, and never wrong when it says no.

@@ -524,6 +524,32 @@ fn too_much_out_of_order_waits_and_too_much_in_order_is_committed() {
 }
 
 #[test]
+fn a_commit_that_is_full_is_sealed_and_what_did_not_fit_is_adopted() {
+    for told in [false, true] {
+        let mut bench = Bench::new();
+        bench.assign([shard(1, 775, 790)]);
+        bench.begin(4);
+        bench.settle(1, 775);
+        if told {
+            bench.event(Event::Full(ShardId(1)));
+            bench.settle(1, 776);
+            assert_eq!(bench.commit(1), Some((776, true, 1)));
+            continue;
+        }
+        bench.event(Event::Settled(task(1, 777), Counts::of(777)));
+        bench.settle(1, 776);
+        assert_eq!(bench.commit(1), Some((777, true, 2)));
+        bench.edit(|desk| {
+            desk.shards = vec![Shard {
+                adopts: Some(ShardId(1)),
+                ..shard(2, 777, 778)
+            }];
+        });
+        assert_eq!(bench.commit(2), Some((778, true, 1)));
+    }
+}
+
+#[test]
 fn contents_that_do_not_fit_break_their_shard_only() {
     let mut bench = Bench::new();
     bench.assign([shard(1, 665, 668), shard(2, 0, 1)]);
