@@ -13,7 +13,6 @@ pub mod outputs;
 pub mod params;
 pub mod plan;
 pub mod protocol;
-pub mod protocol;
 pub mod reduce;
 pub mod retry;
 pub mod settlement;
