@@ -1,5 +1,9 @@
 //! Braid's worker: how user code is run, and what runs beside it.
 
+mod desk;
 pub mod frames;
+mod planner;
+mod reader;
 pub mod runner;
 pub mod shim;
+pub mod task;

@@ -1,0 +1,342 @@
+//! Planning by a worker: files are listed, pinned and written down as `Plan` objects.
+//!
+//! What a pattern matches:
+//! - It is a path, relative to the worker's base directory or absolute. `*` and `?` match within one name, `**` any number
+//!   of directories, `[ab]` and `{a,b}` alternatives.
+//! - Regular files only; a symbolic link to one counts as that file (that is how mounted volumes look), links to
+//!   directories are not followed, so no listing can go round in circles.
+//! - Names that begin with a dot are left out, unless the pattern itself has such a name.
+//! - Order is by the bytes of the path. Nothing matched is an error: it is nearly always a mistake in the pattern.
+
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use braid_crds::{
+    GROUP, Plan as PlanObject, PlanSpec, VERSION,
+    status::PlanRef,
+    worker::{Fatal, FilesSource, RunRef},
+};
+use braid_engine::{
+    cover::{CoverError, Split},
+    plan::{FILES, FilePlan, Plan, PlanError, PlannedFile, holds_same},
+};
+use braid_sync::{CallError, call::within};
+use globset::{GlobBuilder, GlobMatcher};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Api, api::PostParams};
+use walkdir::WalkDir;
+
+use crate::{desk::pause, reader::modified_nanos};
+
+/// The deepest directory that is looked into.
+const DEPTH: usize = 64;
+/// The most entries that are looked at.
+const ENTRIES: usize = 20_000_000;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanningError {
+    /// Something that looks like the address of a server.
+    #[error("{0:?} is not a path: this version reads files of the worker's own file system only")]
+    NotAPath(String),
+    /// A pattern that is none.
+    #[error("{pattern:?} is not a pattern: {problem}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nothing matched.
+    #[error(
+        "no file matches {pattern:?} below {root}; `**` matches any directories, names that begin with a dot are left out"
+    )]
+    NoFiles {
+        /// The pattern.
+        pattern: String,
+        /// Where was looked.
+        root: String,
+    },
+    /// A directory or a file that cannot be looked at.
+    #[error("{path} cannot be listed: {problem}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+    /// A name that is not text.
+    #[error("the path {0:?} is not UTF-8; rename the file")]
+    NotText(String),
+    /// Too many files, or entries.
+    #[error("more than {0} entries below the pattern's fixed part; choose a pattern with a longer fixed part")]
+    TooMany(usize),
+    /// No plan can be made of them.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The split.
+    #[error(transparent)]
+    Split(#[from] CoverError),
+    /// An object of the plan's name is there and is not the plan.
+    #[error("the Plan {0} exists already and is not this plan; delete it if nothing uses it")]
+    Taken(String),
+    /// The API server will not have an object.
+    #[error("the Plan {name} was refused: {problem}")]
+    Refused {
+        /// Its name.
+        name: String,
+        /// Why.
+        problem: String,
+    },
+    /// The listing was cut short.
+    #[error("the listing was cut short")]
+    Cut,
+}
+
+impl PlanningError {
+    /// As a commit says it.
+    pub(crate) fn to_fatal(&self) -> Fatal {
+        let reason = match self {
+            Self::NoFiles { .. } => "NoFiles",
+            Self::TooMany(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Split(CoverError::TooMany) => {
+                "PlanTooLarge"
+            }
+            Self::NotAPath(_) | Self::Pattern { .. } | Self::Split(CoverError::NoSplit) => "BadPattern",
+            Self::Unreadable { .. } | Self::NotText(_) | Self::Plan(_) | Self::Cut => "UnreadableInput",
+            Self::Taken(_) | Self::Refused { .. } => "PlanRefused",
+        };
+        Fatal {
+            reason: reason.into(),
+            message: braid_engine::settlement::cut(&self.to_string()),
+        }
+    }
+}
+
+/// A pattern, taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    text: String,
+    /// The directories before the first special character: where the listing begins, and what names are relative to.
+    root: PathBuf,
+    /// `None`: the pattern is one file's path.
+    glob: Option<GlobMatcher>,
+    /// Whether names that begin with a dot count.
+    hidden: bool,
+}
+
+impl Pattern {
+    /// Takes a pattern apart.
+    pub(crate) fn new(text: &str) -> Result<Self, PlanningError> {
+        if text.contains("://") {
+            return Err(PlanningError::NotAPath(text.chars().take(200).collect()));
+        }
+        let wrong = |problem: String| PlanningError::Pattern {
+            pattern: text.chars().take(200).collect(),
+            problem,
+        };
+        if text.is_empty() {
+            return Err(wrong("it is empty".into()));
+        }
+        // `./a` and `a` are the same file, and have to be the same path in a plan.
+        let whole: PathBuf = Path::new(text)
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .collect();
+        let parts: Vec<Component<'_>> = whole.components().collect();
+        let special = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
+        let fixed = parts.iter().position(special);
+        let hidden = parts
+            .iter()
+            .any(|part| matches!(part, Component::Normal(name) if name.to_string_lossy().starts_with('.')));
+        let root: PathBuf = match fixed {
+            Some(fixed) => parts.iter().take(fixed).collect(),
+            None => whole.parent().map(Path::to_path_buf).unwrap_or_default(),
+        };
+        let glob = match fixed {
+            None => None,
+            Some(_) => Some(
+                GlobBuilder::new(&whole.to_string_lossy())
+                    .literal_separator(true)
+                    .backslash_escape(true)
+                    .build()
+                    .map_err(|error| wrong(error.kind().to_string()))?
+                    .compile_matcher(),
+            ),
+        };
+        let text = whole.to_string_lossy().into_owned();
+        Ok(Self {
+            text,
+            root,
+            glob,
+            hidden,
+        })
+    }
+
+    /// What names are relative to.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The files that match, in the order of their paths' bytes. Blocks.
+    pub(crate) fn list(&self, base_dir: &Path) -> Result<Vec<PlannedFile>, PlanningError> {
+        let Some(glob) = &self.glob else {
+            return self.single(base_dir);
+        };
+        let start = base_dir.join(&self.root);
+        let mut files = Vec::new();
+        let shown = |name: &std::ffi::OsStr| self.hidden || !name.to_string_lossy().starts_with('.');
+        let entries = WalkDir::new(&start)
+            .max_depth(DEPTH)
+            .into_iter()
+            .filter_entry(|entry| entry.depth() == 0 || shown(entry.file_name()));
+        for (count, entry) in entries.enumerate() {
+            if count >= ENTRIES {
+                return Err(PlanningError::TooMany(ENTRIES));
+            }
+            let entry = match entry {
+                Ok(entry) => entry,
+                // What goes away while we look was not there.
+                Err(error) if is_gone(error.io_error()) && error.depth() > 0 => continue,
+                Err(error) if is_gone(error.io_error()) => break,
+                Err(error) => {
+                    return Err(PlanningError::Unreadable {
+                        path: error.path().unwrap_or(&start).display().to_string(),
+                        problem: error.io_error().map_or_else(|| error.to_string(), ToString::to_string),
+                    });
+                }
+            };
+            let below = entry.path().strip_prefix(&start).unwrap_or(entry.path());
+            let path = self.root.join(below);
+            if entry.file_type().is_dir() || !glob.is_match(&path) {
+                continue;
+            }
+            match std::fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_file() => files.push(planned(&path, &metadata)?),
+                Ok(_) => {}
+                Err(error) if is_gone(Some(&error)) => {}
+                Err(error) => {
+                    return Err(PlanningError::Unreadable {
+                        path: path.display().to_string(),
+                        problem: error.to_string(),
+                    });
+                }
+            }
+            if files.len() > FILES {
+                return Err(PlanningError::TooMany(FILES));
+            }
+        }
+        if files.is_empty() {
+            return Err(self.no_files(&start));
+        }
+        files.sort_unstable_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+        Ok(files)
+    }
+
+    fn single(&self, base_dir: &Path) -> Result<Vec<PlannedFile>, PlanningError> {
+        let full = base_dir.join(&self.text);
+        match std::fs::metadata(&full) {
+            Ok(metadata) if metadata.is_file() => Ok(vec![planned(Path::new(&self.text), &metadata)?]),
+            Ok(metadata) if metadata.is_dir() => Err(PlanningError::Pattern {
+                pattern: self.text.clone(),
+                problem: format!("it is a directory; for all files in it write {}/**", self.text),
+            }),
+            Ok(_) => Err(PlanningError::Unreadable {
+                path: self.text.clone(),
+                problem: "it is no regular file".into(),
+            }),
+            Err(error) if is_gone(Some(&error)) => Err(self.no_files(&base_dir.join(&self.root))),
+            Err(error) => Err(PlanningError::Unreadable {
+                path: self.text.clone(),
+                problem: error.to_string(),
+            }),
+        }
+    }
+
+    fn no_files(&self, start: &Path) -> PlanningError {
+        PlanningError::NoFiles {
+            pattern: self.text.clone(),
+            root: start.display().to_string(),
+        }
+    }
+}
+
+fn is_gone(error: Option<&std::io::Error>) -> bool {
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn planned(path: &Path, metadata: &std::fs::Metadata) -> Result<PlannedFile, PlanningError> {
+    let text = path
+        .to_str()
+        .ok_or_else(|| PlanningError::NotText(path.to_string_lossy().chars().take(200).collect()))?;
+    Ok(PlannedFile {
+        path: text.into(),
+        size: metadata.len(),
+        modified_nanos: modified_nanos(metadata),
+    })
+}
+
+/// Lists the files of `source`, writes the plan's objects, and gives what a commit says of it. Tries on while the API
+/// server does not answer.
+pub(crate) async fn plan(
+    api: Api<PlanObject>,
+    run: RunRef,
+    source: FilesSource,
+    base_dir: PathBuf,
+    deadline: Duration,
+) -> Result<PlanRef, PlanningError> {
+    let encoded = tokio::task::spawn_blocking(move || {
+        let files = Pattern::new(&source.url)?.list(&base_dir)?;
+        let plan = Plan::Files(FilePlan::new(files, Split::try_from(&source)?)?);
+        Ok::<_, PlanningError>(plan.encode()?)
+    })
+    .await
+    .map_err(|_| PlanningError::Cut)??;
+    for (name, spec) in encoded.objects(&run.workflow, &run.uid, &run.step, run.round) {
+        write(&api, &run, &name, &spec, deadline).await?;
+    }
+    Ok(encoded.reference().clone())
+}
+
+/// Makes one object, or finds that it is there already.
+async fn write(
+    api: &Api<PlanObject>,
+    run: &RunRef,
+    name: &str,
+    spec: &PlanSpec,
+    deadline: Duration,
+) -> Result<(), PlanningError> {
+    let mut object = PlanObject::new(name, spec.clone());
+    object.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "Workflow".into(),
+        name: run.workflow.clone(),
+        uid: run.uid.clone(),
+        controller: None,
+        block_owner_deletion: None,
+    }]);
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(pause(failures)).await;
+        failures = u32::saturating_add(failures, 1);
+        match within(deadline, api.create(&PostParams::default(), &object)).await {
+            Ok(_) => return Ok(()),
+            Err(CallError::Conflict(_)) => match within(deadline, api.get(name)).await {
+                Ok(there) if holds_same(&there.spec, spec) => return Ok(()),
+                Ok(_) => return Err(PlanningError::Taken(name.into())),
+                Err(error) => tracing::debug!(plan = %name, %error, "the Plan cannot be read back; trying on"),
+            },
+            Err(CallError::Refused(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 413 | 422) => {
+                return Err(PlanningError::Refused {
+                    name: name.into(),
+                    problem: status.message.clone(),
+                });
+            }
+            Err(error) => tracing::debug!(plan = %name, %error, "the Plan cannot be written; trying on"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

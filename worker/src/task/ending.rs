@@ -1,0 +1,249 @@
+//! What the end of an attempt means for its partition: settled, tried again, or put off.
+
+use braid_crds::ShardId;
+use braid_engine::{
+    protocol::{
+        DeferredPartition,
+        wire::Braid,
+        worker::{Command, Event, Machine, Task},
+    },
+    reduce::{RawResults, ReduceError},
+    retry::{Decision, Reason, is_poison},
+    settlement::{Settlement, cut},
+};
+use tokio::time::Instant;
+
+use super::{
+    attempts::{Flight, Trouble},
+    runs::{PLAIN_RESULTS, Run},
+    session::Session,
+};
+use crate::runner::{Ending, Failure, Finished};
+
+/// Why a partition's outcome was not taken.
+enum NotTaken {
+    /// The fault is in what it gave.
+    Results(ReduceError),
+    /// No commit holds it together with what is there.
+    Full(String),
+}
+
+/// What a partition gave, on its way into a settlement.
+enum Given<'a> {
+    Results(&'a [u8]),
+    Failure { reason: Reason, message: &'a str },
+}
+
+impl Session {
+    /// Takes note of attempts that have ended.
+    pub(super) fn finished(&mut self, finished: Vec<Finished>) {
+        let mut lost = Vec::new();
+        for Finished { id, ending, .. } in finished {
+            let Some(flight) = self.attempts.land(id) else { continue };
+            match ending {
+                Ending::Succeeded { results } => {
+                    self.settle(&flight, &Given::Results(results.as_deref().unwrap_or_default()));
+                }
+                Ending::Failed {
+                    failure: Failure::ShimDied,
+                    message,
+                } => lost.push((flight, message)),
+                Ending::Failed { failure, message } => {
+                    let message = if message.is_empty() {
+                        failure.to_string()
+                    } else {
+                        message
+                    };
+                    self.failed(flight, reason_of(&failure), &message);
+                }
+            }
+        }
+        self.lost(lost);
+    }
+
+    /// The shim has died with these. If it was one, that one is to blame.
+    fn lost(&mut self, lost: Vec<(Flight, String)>) {
+        let alone = lost.len() == 1;
+        let mut again = Vec::new();
+        for (flight, message) in lost {
+            let deaths = flight.deaths + i32::from(alone);
+            if alone && is_poison(deaths) {
+                tracing::warn!(
+                    partition = flight.task.partition,
+                    deaths,
+                    "the partition is set aside: its shim dies with it"
+                );
+                let message = format!("what ran it died with it {deaths} times: {message}");
+                let reason = Reason::WorkerDied;
+                self.settle(
+                    &flight,
+                    &Given::Failure {
+                        reason,
+                        message: &message,
+                    },
+                );
+                continue;
+            }
+            if let Some(owner) = self.machine.owner(flight.task) {
+                let attempt = flight.attempt;
+                self.attempts
+                    .remember(owner, flight.task.partition, Trouble { attempt, deaths });
+            }
+            again.push(flight.task);
+        }
+        if !again.is_empty() {
+            self.event(Event::Lost(again));
+        }
+    }
+
+    /// An attempt has failed: the partition is tried again here, later elsewhere, or has failed for good.
+    pub(super) fn failed(&mut self, mut flight: Flight, reason: Reason, message: &str) {
+        let Task { shard, partition } = flight.task;
+        let made = i32::try_from(flight.attempt).unwrap_or(i32::MAX);
+        let seed = partition ^ shard.0.unsigned_abs().rotate_left(32);
+        let now = jiff::Timestamp::now().as_millisecond();
+        match flight.run.policy.after(made, reason, now, seed) {
+            Decision::Again { after_millis } => {
+                flight.attempt = flight.attempt.saturating_add(1);
+                let at = Instant::now() + std::time::Duration::from_millis(after_millis);
+                self.attempts.wait(flight, at);
+            }
+            Decision::Defer { not_before } => {
+                let deferred = DeferredPartition {
+                    partition,
+                    attempts: made,
+                    deaths: flight.deaths,
+                    not_before,
+                    reason: reason.to_string(),
+                    message: cut(message),
+                };
+                self.event(Event::Deferred(flight.task, deferred));
+            }
+            Decision::Fail => self.settle(&flight, &Given::Failure { reason, message }),
+        }
+    }
+
+    /// Settles a partition.
+    fn settle(&mut self, flight: &Flight, given: &Given<'_>) {
+        match add_to(&mut self.machine, self.clock.now(), flight, given) {
+            Ok(commands) => self.obey(commands),
+            Err(NotTaken::Results(error)) if error.is_of_partition() => {
+                let reason = Reason::BadResult;
+                self.failed(flight.clone(), reason, &error.to_string());
+            }
+            Err(NotTaken::Results(error)) => self.hopeless(flight, &error.to_string()),
+            Err(NotTaken::Full(problem)) => self.full(flight, given, &problem),
+        }
+    }
+
+    /// The commit has no room for the partition: it is sealed, and the partition kept for an adopter.
+    fn full(&mut self, flight: &Flight, given: &Given<'_>, problem: &str) {
+        let mut alone = Settlement::default();
+        match add(&mut alone, None, flight, given) {
+            Ok(()) => {
+                if let Some(owner) = self.machine.owner(flight.task) {
+                    self.event(Event::Full(owner));
+                }
+                self.event(Event::Settled(flight.task, alone));
+            }
+            Err(_) => self.hopeless(flight, problem),
+        }
+    }
+
+    /// What one partition gave fits into no commit, or into no step: trying again does not help.
+    fn hopeless(&mut self, flight: &Flight, problem: &str) {
+        let message = format!("partition {}: {problem}", flight.task.partition);
+        match self.machine.owner(flight.task) {
+            Some(owner) => self.fatal(owner, "ResultTooLarge", &message),
+            None => self.event(Event::Lost(vec![flight.task])),
+        }
+    }
+
+    /// What a partition that is begun now went through before.
+    pub(super) fn flight(&self, run: &std::sync::Arc<Run>, shard: ShardId, partition: u64) -> Flight {
+        let trouble = self.attempts.trouble(shard, partition).unwrap_or(Trouble {
+            attempt: run.attempts.saturating_add(1),
+            deaths: run.deaths,
+        });
+        Flight {
+            task: Task { shard, partition },
+            run: run.clone(),
+            attempt: trouble.attempt,
+            deaths: trouble.deaths,
+        }
+    }
+}
+
+fn add_to(
+    machine: &mut Machine<Braid>,
+    now: u64,
+    flight: &Flight,
+    given: &Given<'_>,
+) -> Result<Vec<Command<Braid>>, NotTaken> {
+    // A shard that is committed more than once has a stored part, which its commit must hold, too.
+    let base = machine.desk().and_then(|(_, desk)| {
+        let committed = !desk.commits.is_empty();
+        let owner = committed.then(|| machine.owner(flight.task)).flatten()?;
+        desk.commit(owner).map(|commit| commit.content.clone())
+    });
+    machine.settle(flight.task, now, |content| add(content, base.as_ref(), flight, given))
+}
+
+/// Adds what a partition gave, or leaves `content` as it is.
+fn add(
+    content: &mut Settlement,
+    base: Option<&Settlement>,
+    flight: &Flight,
+    given: &Given<'_>,
+) -> Result<(), NotTaken> {
+    let Flight { task, run, attempt, .. } = flight;
+    content.declare(&run.results);
+    match given {
+        Given::Results(_) if run.results.is_empty() => {}
+        Given::Results(raw) if run.plain && raw.len() <= PLAIN_RESULTS => {
+            content
+                .succeed(task.partition, &RawResults(raw))
+                .map_err(NotTaken::Results)?;
+        }
+        Given::Results(raw) => {
+            let contribution = content
+                .read(task.partition, &RawResults(raw))
+                .map_err(NotTaken::Results)?;
+            for settlement in std::iter::once(&*content).chain(base) {
+                settlement
+                    .fits(&contribution)
+                    .map_err(|error| NotTaken::Full(error.to_string()))?;
+            }
+            content.succeed_with(contribution).map_err(NotTaken::Results)?;
+        }
+        Given::Failure { reason, message } => {
+            for settlement in std::iter::once(&*content).chain(base) {
+                settlement
+                    .fits_failure()
+                    .map_err(|error| NotTaken::Full(error.to_string()))?;
+            }
+            let made = i32::try_from(*attempt).unwrap_or(i32::MAX);
+            content.fail(task.partition, *reason, made, message);
+        }
+    }
+    if *attempt > 1 {
+        content.retry(u64::from(attempt - 1));
+    }
+    Ok(())
+}
+
+/// The cause of failure that an ending is counted as.
+fn reason_of(failure: &Failure) -> Reason {
+    match failure {
+        Failure::Exit(code) => u8::try_from(*code).map_or(Reason::Other, Reason::Exit),
+        Failure::Signal(signal) => u8::try_from(*signal).map_or(Reason::Other, Reason::Signal),
+        Failure::Timeout(_) => Reason::Timeout,
+        Failure::OutOfMemory => Reason::OutOfMemory,
+        Failure::CommandNotFound | Failure::NotExecutable => Reason::NotRunnable,
+        Failure::InputUnreadable => Reason::UnreadableInput,
+        Failure::ResultTooLarge { .. } => Reason::ResultTooLarge,
+        Failure::ResultUnreadable => Reason::BadResult,
+        Failure::ShimDied => Reason::WorkerDied,
+        Failure::NotSetUp | Failure::Killed => Reason::Other,
+    }
+}

@@ -1,0 +1,165 @@
+//! What the partitions of a shard have in common: program, source, results, policy.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use braid_crds::{
+    CardDigest, Round, ShardId,
+    worker::{Card, CardResult, FilesSource, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
+};
+use braid_engine::retry::Policy;
+
+use crate::{
+    planner::{Pattern, PlanningError},
+    runner::{MAX_RESULTS, Program, ProgramId},
+};
+
+/// A plain result cannot outgrow a commit if each partition gives no more than this, in bytes.
+pub(super) const PLAIN_RESULTS: usize = 1024;
+
+/// What a shard's partitions are made of.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Nothing: there is one.
+    None,
+    /// Numbers.
+    Range(RangeSource),
+    /// Items of the plan.
+    Items {
+        /// In how many pieces the plan is.
+        chunks: i32,
+    },
+    /// Pieces of the plan's files.
+    Files {
+        /// In how many pieces the plan is.
+        chunks: i32,
+        /// What names are relative to.
+        root: PathBuf,
+        /// Whether a partition is of several files.
+        many: bool,
+    },
+    /// The plan itself is to be made.
+    Planning(FilesSource),
+}
+
+/// What a shard's partitions have in common.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) shard: ShardId,
+    pub(super) reference: RunRef,
+    pub(super) program: Arc<Program>,
+    pub(super) source: Source,
+    pub(super) results: Vec<CardResult>,
+    /// No result has keys.
+    pub(super) plain: bool,
+    pub(super) policy: Policy,
+    pub(super) timeout: Option<Duration>,
+    /// Attempts and deaths before.
+    pub(super) attempts: u32,
+    pub(super) deaths: i32,
+    /// The card says what this version cannot do.
+    pub(super) impossible: Option<PlanningError>,
+}
+
+/// Programs are the same for shards of one card, step and round.
+type Key = (CardDigest, String, String, Round);
+
+/// The runs of the shards in a spec.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    runs: Vec<Arc<Run>>,
+    programs: Vec<(Key, Arc<Program>)>,
+    next_program: u64,
+}
+
+impl Runs {
+    /// The run of a shard.
+    pub(super) fn get(&self, shard: ShardId) -> Option<&Arc<Run>> {
+        self.runs.iter().find(|run| run.shard == shard)
+    }
+
+    /// Takes note of the shards of a spec, and forgets those that have left.
+    pub(super) fn update(&mut self, spec: &WorkerSpec, kill_grace: Duration) {
+        self.runs
+            .retain(|run| spec.shards.iter().any(|shard| shard.id == run.shard));
+        for shard in &spec.shards {
+            if self.get(shard.id).is_some() {
+                continue;
+            }
+            let Some(card) = spec.cards.iter().find(|card| card.digest == shard.run.card) else {
+                tracing::error!(shard = %shard.id, card = %shard.run.card, "the shard's card is not on the desk");
+                continue;
+            };
+            let program = self.program(shard, card, kill_grace);
+            self.runs.push(Arc::new(run(shard, card, program)));
+        }
+        let runs = &self.runs;
+        self.programs
+            .retain(|(_, program)| runs.iter().any(|run| run.program.id == program.id));
+    }
+
+    fn program(&mut self, shard: &ShardSpec, card: &Card, kill_grace: Duration) -> Arc<Program> {
+        let run = &shard.run;
+        let key = (card.digest.clone(), run.uid.clone(), run.step.clone(), run.round);
+        if let Some((_, program)) = self.programs.iter().find(|(known, _)| *known == key) {
+            return program.clone();
+        }
+        self.next_program += 1;
+        let mut env: Vec<(String, String)> = (card.env.iter())
+            .map(|variable| (variable.name.clone(), variable.value.clone()))
+            .collect();
+        env.push(("BRAID_STEP".into(), run.step.clone()));
+        env.push(("BRAID_WORKFLOW".into(), run.workflow.clone()));
+        let program = Arc::new(Program {
+            id: ProgramId(self.next_program),
+            step: run.step.as_str().into(),
+            command: card.command.clone(),
+            script: card.script.clone(),
+            args: card.args.clone(),
+            env,
+            concurrency: u16::try_from(card.concurrency.max(1)).unwrap_or(u16::MAX),
+            grace: kill_grace,
+            results_limit: (!card.results.is_empty()).then_some(MAX_RESULTS),
+            uid: format!("{}/{}", run.uid, run.step).into(),
+        });
+        self.programs.push((key, program.clone()));
+        program
+    }
+}
+
+fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
+    let history = shard.history.unwrap_or_default();
+    let mut impossible = None;
+    let source = match (&card.source.range, &card.source.items, &card.source.files) {
+        (_, _, Some(files)) if shard.mode == Mode::Plan => Source::Planning(files.clone()),
+        (Some(range), _, _) => Source::Range(range.clone()),
+        (_, Some(items), _) => Source::Items { chunks: items.chunks },
+        (_, _, Some(files)) => {
+            let root = match Pattern::new(&files.url) {
+                Ok(pattern) => pattern.root().to_path_buf(),
+                Err(error) => {
+                    impossible = Some(error);
+                    PathBuf::new()
+                }
+            };
+            Source::Files {
+                chunks: files.chunks,
+                root,
+                many: files.files > 1,
+            }
+        }
+        (None, None, None) => Source::None,
+    };
+    Run {
+        shard: shard.id,
+        reference: shard.run.clone(),
+        program,
+        source,
+        plain: card.results.iter().all(|result| !result.keyed),
+        results: card.results.clone(),
+        policy: Policy::from(card),
+        timeout: (card.partition_timeout_millis > 0).then(|| Duration::from_millis(card.partition_timeout_millis)),
+        attempts: u32::try_from(history.attempts).unwrap_or(0),
+        deaths: history.deaths.max(0),
+        impossible,
+    }
+}
