@@ -4,15 +4,15 @@
 //! says so, *refused* if its content was, and in doubt in every other case, conflicts included, because a client may have
 //! repeated the request by itself. Reads are repeated until they succeed, each later than the one before.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use braid_crds::{
-    PROTOCOL, ShardId, Worker,
+    PROTOCOL, Worker,
     worker::{ProtocolRange, WorkerStatus},
 };
 use braid_engine::protocol::{
     Desk,
-    wire::{self, Braid, Extra},
+    wire::{self, Braid},
     worker::{Sheet, Version},
 };
 use braid_sync::{CallError, call::within};
@@ -120,12 +120,7 @@ pub(crate) fn version_of(worker: &Worker) -> Option<Version> {
 
 /// The status to write over `stored`, whose desk is `desk`. An entry that the machine has not touched stays to the letter
 /// as it is stored: a sealed one must, and what is read of it says less than what is written there.
-pub(crate) fn status_of(
-    sheet: &Sheet<Braid>,
-    stored: &Worker,
-    desk: &Desk<Braid>,
-    extras: &BTreeMap<ShardId, Extra>,
-) -> WorkerStatus {
+pub(crate) fn status_of(sheet: &Sheet<Braid>, stored: &Worker, desk: &Desk<Braid>) -> WorkerStatus {
     let entries = stored
         .status
         .as_ref()
@@ -139,13 +134,10 @@ pub(crate) fn status_of(
             match (entry, desk.commit(commit.id)) {
                 (Some(entry), Some(known)) if known.cursor == commit.cursor && known.content == commit.content => {
                     let mut entry = entry.clone();
-                    if commit.sealed && !entry.sealed {
-                        entry.sealed = true;
-                        entry.fatal = extras.get(&commit.id).and_then(|extra| extra.fatal.clone());
-                    }
+                    entry.sealed = commit.sealed;
                     entry
                 }
-                _ => wire::shard_status(commit, extras.get(&commit.id)),
+                _ => wire::shard_status(commit),
             }
         })
         .collect();

@@ -265,9 +265,7 @@ impl Content for Settlement {
             return true;
         }
         let mut both = self.clone();
-        both.merge(other).is_ok()
-            && both.encoded_len() <= limits::SHARD_BYTES
-            && both.fold.fits().is_ok()
+        both.merge(other).is_ok() && both.encoded_len() <= limits::SHARD_BYTES && both.fold.fits().is_ok()
     }
 }
 

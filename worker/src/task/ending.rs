@@ -1,6 +1,6 @@
 //! What the end of an attempt means for its partition: settled, tried again, or put off.
 
-use braid_crds::ShardId;
+use braid_crds::{ShardId, limits};
 use braid_engine::{
     protocol::{
         DeferredPartition,
@@ -19,6 +19,9 @@ use super::{
     session::Session,
 };
 use crate::runner::{Ending, Failure, Finished};
+
+/// By so many bytes a commit grows at most with one failed partition.
+const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 160;
 
 /// Why a partition's outcome was not taken.
 enum NotTaken {
@@ -197,30 +200,31 @@ fn add(
     given: &Given<'_>,
 ) -> Result<(), NotTaken> {
     let Flight { task, run, attempt, .. } = flight;
-    content.declare(&run.results);
-    match given {
-        Given::Results(_) if run.results.is_empty() => {}
-        Given::Results(raw) if run.plain && raw.len() <= PLAIN_RESULTS => {
+    let full = |error: &dyn std::fmt::Display| NotTaken::Full(error.to_string());
+    match (given, &run.declared) {
+        (Given::Results(_), None) => {}
+        (Given::Results(raw), Some(declared)) if run.plain && raw.len() <= PLAIN_RESULTS => {
             content
-                .succeed(task.partition, &RawResults(raw))
+                .succeed(declared, task.partition, &RawResults(raw))
                 .map_err(NotTaken::Results)?;
         }
-        Given::Results(raw) => {
-            let contribution = content
+        (Given::Results(raw), Some(declared)) => {
+            let contribution = declared
                 .read(task.partition, &RawResults(raw))
                 .map_err(NotTaken::Results)?;
             for settlement in std::iter::once(&*content).chain(base) {
-                settlement
-                    .fits(&contribution)
-                    .map_err(|error| NotTaken::Full(error.to_string()))?;
+                let growth = settlement
+                    .growth(declared, &contribution)
+                    .map_err(|error| full(&error))?;
+                settlement.fits(growth).map_err(|error| full(&error))?;
             }
-            content.succeed_with(contribution).map_err(NotTaken::Results)?;
+            content
+                .succeed_with(declared, contribution)
+                .map_err(NotTaken::Results)?;
         }
-        Given::Failure { reason, message } => {
+        (Given::Failure { reason, message }, _) => {
             for settlement in std::iter::once(&*content).chain(base) {
-                settlement
-                    .fits_failure()
-                    .map_err(|error| NotTaken::Full(error.to_string()))?;
+                settlement.fits(FAILURE_BYTES).map_err(|error| full(&error))?;
             }
             let made = i32::try_from(*attempt).unwrap_or(i32::MAX);
             content.fail(task.partition, *reason, made, message);

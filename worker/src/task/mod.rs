@@ -2,8 +2,8 @@
 //!
 //! [`WorkerTask::run`] watches the worker's own object, lets the protocol's [`Machine`] decide, and carries out what
 //! that asks for: commits and reads on the API server, attempts on the [`Runner`]. It is one loop; what takes longer than a
-//! step of it (requests, opening files, listing data) runs beside it in tasks that it owns, and its heartbeat runs in a
-//! task of its own. When it returns, none of them is left.
+//! step of it (requests, opening files, listing data) runs beside it in tasks that it owns. When it returns, none of them is
+//! left.
 //!
 //! Failure modes
 //! - The API server is away: partitions go on; commits wait, in doubt or not yet written, until it answers.
@@ -20,7 +20,7 @@ use braid_sync::heartbeat::{Heartbeat, Rhythm};
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::session::Session;
@@ -128,24 +128,27 @@ impl WorkerTask {
         let leases: Api<Lease> = Api::namespaced(client.clone(), &identity.namespace);
         let heartbeat = Heartbeat::new(leases, &identity.name, &identity.pod_uid, &start.0, options.rhythm);
         let pulse = heartbeat.pulse();
-        let mut side = JoinSet::new();
-        let beating = CancellationToken::new();
-        side.spawn(heartbeat.run(beating.clone()));
         tracing::info!(worker = %identity.name, %start, "worker starts");
 
         let mut session = Session::new(client, identity, desk.clone(), start, options, pulse);
-        let exit = session_loop(&mut session, &desk, &mut runner, &stop).await;
-
-        beating.cancel();
+        // In the same task as the work: a worker that is stuck or asleep must not seem alive.
+        let exit = tokio::select! {
+            exit = session_loop(&mut session, &desk, &mut runner, &stop) => exit,
+            never = beat(heartbeat) => match never {},
+        };
         session.close().await;
         runner.shutdown().await;
-        while let Some(joined) = side.join_next().await {
-            if let Ok(Err(error)) = joined {
-                tracing::info!(%error, "the heartbeat had ended before");
-            }
-        }
         exit
     }
+}
+
+/// Renews the Lease for as long as it is polled. A Lease that another start has taken is left to it: whose desk it is, the
+/// Worker object says.
+async fn beat(heartbeat: Heartbeat) -> std::convert::Infallible {
+    if let Err(error) = heartbeat.run(CancellationToken::new()).await {
+        tracing::warn!(%error, "the heartbeat ends");
+    }
+    std::future::pending().await
 }
 
 /// What a turn of the loop is about.

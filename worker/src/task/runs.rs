@@ -4,9 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use braid_crds::{
     CardDigest, Round, ShardId,
-    worker::{Card, CardResult, FilesSource, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
+    worker::{Card, FilesSource, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
 };
-use braid_engine::retry::Policy;
+use braid_engine::{reduce::Fold, retry::Policy};
 
 use crate::{
     planner::{Pattern, PlanningError},
@@ -48,7 +48,8 @@ pub(super) struct Run {
     pub(super) reference: RunRef,
     pub(super) program: Arc<Program>,
     pub(super) source: Source,
-    pub(super) results: Vec<CardResult>,
+    /// The empty fold of the card's results; `None`: there are none.
+    pub(super) declared: Option<Fold>,
     /// No result has keys.
     pub(super) plain: bool,
     pub(super) policy: Policy,
@@ -155,7 +156,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
         program,
         source,
         plain: card.results.iter().all(|result| !result.keyed),
-        results: card.results.clone(),
+        declared: (!card.results.is_empty()).then(|| Fold::new(&card.results)),
         policy: Policy::from(card),
         timeout: (card.partition_timeout_millis > 0).then(|| Duration::from_millis(card.partition_timeout_millis)),
         attempts: u32::try_from(history.attempts).unwrap_or(0),

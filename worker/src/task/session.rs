@@ -6,11 +6,11 @@ use braid_crds::{Plan as PlanObject, PlanDigest, ShardId, StartId, Worker, statu
 use braid_engine::{
     plan::{Partition, Plan},
     protocol::{
-        wire::{self, Braid, Extra},
+        wire::{self, Braid},
         worker::{Command, Event, Machine, Sheet, Task, Version},
     },
     retry::Reason,
-    settlement::{Settlement, cut},
+    settlement::Settlement,
 };
 use braid_sync::heartbeat::Pulse;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -144,8 +144,6 @@ pub(super) struct Session {
     uid: Option<String>,
     gone: bool,
     runner_ended: bool,
-    /// What commits say besides what the machine knows.
-    extras: BTreeMap<ShardId, Extra>,
     runs: Runs,
     pub(super) attempts: Attempts,
     plans: Plans,
@@ -191,7 +189,6 @@ impl Session {
             uid: None,
             gone: false,
             runner_ended: false,
-            extras: BTreeMap::new(),
             runs: Runs::default(),
             attempts: Attempts::default(),
             plans: Plans::default(),
@@ -308,8 +305,7 @@ impl Session {
                         .refused
                         .as_deref()
                         .unwrap_or("the results of its partitions do not fit into one commit");
-                    self.extras.insert(shard, fatal_extra("ResultTooLarge", why));
-                    Event::Fatal(shard, Settlement::default())
+                    Event::Fatal(shard, stopped("ResultTooLarge", why))
                 }
                 Command::Replaced => {
                     tracing::warn!(worker = %self.identity.name, "another start of this pod has taken the desk");
@@ -323,8 +319,7 @@ impl Session {
     /// The step cannot go on, because of this shard.
     pub(super) fn fatal(&mut self, shard: ShardId, reason: &str, message: &str) {
         tracing::warn!(%shard, reason, message, "the step cannot go on");
-        self.extras.insert(shard, fatal_extra(reason, message));
-        self.event(Event::Fatal(shard, Settlement::default()));
+        self.event(Event::Fatal(shard, stopped(reason, message)));
     }
 
     fn put(&mut self, version: Version, sheet: &Sheet<Braid>) {
@@ -333,7 +328,7 @@ impl Session {
         };
         debug_assert_eq!(*stored, version, "the machine and the session know the same object");
         let mut worker = worker.clone();
-        worker.status = Some(status_of(sheet, &worker, desk, &self.extras));
+        worker.status = Some(status_of(sheet, &worker, desk));
         worker.metadata.managed_fields = None;
         let (desk, wait) = (self.desk.clone(), pause(self.doubts));
         self.request = Request::new(async move {
@@ -408,8 +403,6 @@ impl Session {
         if self.newest.as_ref().is_none_or(|(known, _)| *known < version) {
             self.runs.update(&worker.spec, self.options.kill_grace);
             let spec = &worker.spec;
-            self.extras
-                .retain(|id, _| spec.shards.iter().any(|shard| shard.id == *id));
             self.attempts
                 .keep_shards(|id| spec.shards.iter().any(|shard| shard.id == id));
             self.newest = Some((version, worker));
@@ -474,9 +467,9 @@ impl Session {
                 let Some(shard) = self.machine.owner(task) else { return };
                 match planned {
                     Ok(plan) => {
-                        let plan = Some(plan);
-                        self.extras.insert(shard, Extra { plan, fatal: None });
-                        self.event(Event::Settled(task, Settlement::default()));
+                        let mut settlement = Settlement::default();
+                        settlement.planned(plan);
+                        self.event(Event::Settled(task, settlement));
                     }
                     Err(error) => {
                         let Fatal { reason, message } = error.to_fatal();
@@ -697,14 +690,14 @@ impl Session {
     }
 }
 
-fn fatal_extra(reason: &str, message: &str) -> Extra {
-    Extra {
-        plan: None,
-        fatal: Some(Fatal {
-            reason: reason.to_owned(),
-            message: cut(message),
-        }),
-    }
+/// The content that says why a step cannot go on.
+fn stopped(reason: &str, message: &str) -> Settlement {
+    let mut settlement = Settlement::default();
+    settlement.stop(&Fatal {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    });
+    settlement
 }
 
 /// An attempt that needs no input but its number.
