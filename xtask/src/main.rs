@@ -1,1 +1,72 @@
-fn main() {}
+//! The project's own tools: `cargo xtask test | generate | bench | chaos`.
+//!
+//! Everything runs from a clean clone with the Rust toolchain alone; what else is needed is built below `target/`.
+
+// A command-line tool speaks by printing.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+#[cfg(test)]
+mod doors;
+mod drivers;
+mod generate;
+mod reference;
+mod stages;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, generates and measures Braid")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every check and every test; needs only the Rust toolchain
+    Test(stages::TestOptions),
+    /// Writes what is generated: the definitions of the kinds, the API reference
+    Generate {
+        /// Writes nothing; fails if a file is not as it would be generated
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measures; prints a table
+    Bench(drivers::BenchOptions),
+    /// Breaks things at random for a while and checks that the numbers stay exact
+    Chaos(drivers::ChaosOptions),
+}
+
+fn main() -> ExitCode {
+    let done = match Options::parse().command {
+        Command::Test(options) => stages::test(&options),
+        Command::Generate { check } => generate::run(check).map(|()| true),
+        Command::Bench(options) => drivers::bench(&options).map(|()| true),
+        Command::Chaos(options) => drivers::chaos(&options).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository, whatever the working directory is.
+fn root() -> anyhow::Result<PathBuf> {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .parent()
+        .map(PathBuf::from)
+        .context("xtask lies in the root of the repository")
+}
+
+/// The `cargo` that runs this.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}

@@ -1,0 +1,87 @@
+//! `bench` and `chaos`: built with optimisations, then run. What they do is their crates' business; the conventions are
+//! these: a table on stdout, progress on stderr, one JSON document into the file of `--json`, exit code 0 only if
+//! everything was exact.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{cargo, root};
+
+/// Options of `bench`.
+#[derive(Args)]
+pub struct BenchOptions {
+    /// Which measurements; none: all
+    names: Vec<String>,
+    /// Also writes the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Options of `chaos`.
+#[derive(Args)]
+pub struct ChaosOptions {
+    /// How long
+    #[arg(long, default_value_t = 30)]
+    minutes: u32,
+    /// Makes the choices repeatable; by chance unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Also writes what was hit to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Measures.
+pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
+    let mut arguments = options.names.clone();
+    if let Some(file) = &options.json {
+        arguments.extend(["--json".to_owned(), absolute(file)?]);
+    }
+    run("braid-bench", &arguments)
+}
+
+/// Breaks things.
+pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
+    let mut arguments = vec!["--minutes".to_owned(), options.minutes.to_string()];
+    if let Some(seed) = options.seed {
+        arguments.extend(["--seed".to_owned(), seed.to_string()]);
+    }
+    if let Some(file) = &options.json {
+        arguments.extend(["--json".to_owned(), absolute(file)?]);
+    }
+    run("braid-chaos", &arguments)
+}
+
+/// The driver runs in the root of the repository, the user may not.
+fn absolute(file: &std::path::Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(file).with_context(|| format!("{}", file.display()))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| anyhow::anyhow!("{} is not UTF-8", path.display()))
+}
+
+fn run(binary: &str, arguments: &[String]) -> anyhow::Result<()> {
+    // The program under measurement is `braid` itself: it is built too, so that the binary beside the driver is new.
+    let packages = ["--package", "braid", "--package", binary];
+    let built = Command::new(cargo())
+        .current_dir(root()?)
+        .args(["build", "--release", "--locked", "--quiet"])
+        .args(packages)
+        .status()
+        .context("cargo build")?;
+    if !built.success() {
+        bail!("{binary} was not built; alone: cargo build --release --package {binary}");
+    }
+    let ended = Command::new(cargo())
+        .current_dir(root()?)
+        .args(["run", "--release", "--locked", "--quiet", "--package", binary, "--"])
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cargo run --package {binary}"))?;
+    if !ended.success() {
+        bail!("{binary} failed ({ended})");
+    }
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! `cargo xtask test`: every check and every test, stage by stage.
+//!
+//! A stage that fails does not stop the next ones: one run tells everything. At the end stands a table of times, how to
+//! run alone what failed, and as the last line how many tests passed and failed. A stage that fails without a failed
+//! test (a lint, a build) counts as one failure.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{cargo, generate, root};
+
+/// The release of cargo-deny that is used, built below `target/tools`.
+const DENY: &str = "0.20.2";
+
+/// Options of `test`.
+#[derive(Args)]
+pub struct TestOptions {
+    /// Leaves out what is slow: end-to-end tests, licences, documentation
+    #[arg(long)]
+    quick: bool,
+    /// Also checks dependencies against the database of known vulnerabilities, which needs the network
+    #[arg(long)]
+    advisories: bool,
+    /// Only this stage; may be given more than once
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+}
+
+/// Tests counted by their own summaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+struct Report {
+    name: &'static str,
+    alone: String,
+    took: Duration,
+    tally: Tally,
+    error: Option<anyhow::Error>,
+}
+
+struct Stage {
+    name: &'static str,
+    alone: String,
+    run: Box<dyn Fn() -> anyhow::Result<Tally>>,
+}
+
+/// Runs the stages; false: something failed, and was reported.
+pub fn test(options: &TestOptions) -> anyhow::Result<bool> {
+    let stages = stages(options);
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|name| stages.iter().all(|stage| stage.name != **name))
+    {
+        let known: Vec<&str> = stages.iter().map(|stage| stage.name).collect();
+        bail!("there is no stage {unknown:?}; there are {}", known.join(", "));
+    }
+    let mut reports = Vec::new();
+    for stage in stages {
+        if !options.only.is_empty() && options.only.iter().all(|name| name != stage.name) {
+            continue;
+        }
+        println!("\n==> {}: {}", stage.name, stage.alone);
+        let begun = Instant::now();
+        let (tally, error) = match (stage.run)() {
+            Ok(tally) if tally.failed == 0 => (tally, None),
+            Ok(tally) => (tally, Some(anyhow::anyhow!("{} tests failed", tally.failed))),
+            Err(error) => (
+                Tally {
+                    failed: 1,
+                    ..Tally::default()
+                },
+                Some(error),
+            ),
+        };
+        let took = begun.elapsed();
+        match &error {
+            None => println!("==> {}: ok in {}", stage.name, seconds(took)),
+            Some(error) => println!("==> {}: FAILED in {}: {error:#}", stage.name, seconds(took)),
+        }
+        reports.push(Report {
+            name: stage.name,
+            alone: stage.alone,
+            took,
+            tally,
+            error,
+        });
+    }
+    Ok(conclude(&reports))
+}
+
+fn conclude(reports: &[Report]) -> bool {
+    println!(
+        "\n{:<10} {:>9} {:>8} {:>8}  outcome",
+        "stage", "time", "passed", "failed"
+    );
+    let mut all = Tally::default();
+    let mut took = Duration::ZERO;
+    for report in reports {
+        let outcome = if report.error.is_none() { "ok" } else { "FAILED" };
+        println!(
+            "{:<10} {:>9} {:>8} {:>8}  {outcome}",
+            report.name,
+            seconds(report.took),
+            report.tally.passed,
+            report.tally.failed
+        );
+        all.passed += report.tally.passed;
+        all.failed += report.tally.failed;
+        all.ignored += report.tally.ignored;
+        took += report.took;
+    }
+    println!("{:<10} {:>9}", "together", seconds(took));
+    if all.ignored > 0 {
+        println!("{} tests were ignored", all.ignored);
+    }
+    let failed: Vec<&Report> = reports.iter().filter(|report| report.error.is_some()).collect();
+    for report in &failed {
+        println!("to run {} alone: {}", report.name, report.alone);
+    }
+    println!("{} passed, {} failed", all.passed, all.failed);
+    failed.is_empty()
+}
+
+fn stages(options: &TestOptions) -> Vec<Stage> {
+    let mut stages = vec![
+        command("fmt", &["fmt", "--all", "--check"], &[]),
+        command(
+            "clippy",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ),
+        Stage {
+            name: "generate",
+            alone: "cargo xtask generate --check".to_owned(),
+            run: Box::new(|| generate::run(true).map(|()| Tally::default())),
+        },
+    ];
+    let mut tests = vec![
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--lib",
+        "--bins",
+        "--tests",
+    ];
+    if options.quick {
+        tests.extend(["--exclude", "braid-e2e", "--exclude", "braid-chaos"]);
+    }
+    stages.push(command("tests", &tests, &[]));
+    if !options.quick {
+        let advisories = options.advisories;
+        stages.push(Stage {
+            name: "deny",
+            alone: format!(
+                "cargo xtask test --only deny{}",
+                if advisories { " --advisories" } else { "" }
+            ),
+            run: Box::new(move || deny(advisories).map(|()| Tally::default())),
+        });
+        stages.push(command(
+            "doctests",
+            &["test", "--workspace", "--locked", "--no-fail-fast", "--doc"],
+            &[],
+        ));
+        stages.push(command(
+            "docs",
+            &["doc", "--workspace", "--locked", "--no-deps"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        ));
+    }
+    stages
+}
+
+/// A stage that is one call of cargo.
+fn command(name: &'static str, arguments: &[&str], environment: &[(&str, &str)]) -> Stage {
+    let mut words: Vec<String> = environment
+        .iter()
+        .map(|(key, value)| format!("{key}='{value}'"))
+        .collect();
+    words.push("cargo".to_owned());
+    words.extend(arguments.iter().map(ToString::to_string));
+    let alone = words.join(" ");
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let environment: Vec<(String, String)> = environment
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    Stage {
+        name,
+        alone,
+        run: Box::new(move || {
+            let mut command = Command::new(cargo());
+            command.args(&arguments).envs(environment.iter().cloned());
+            counted(command)
+        }),
+    }
+}
+
+/// Runs a command with its output shown, and counts the tests that it reports.
+fn counted(mut command: Command) -> anyhow::Result<Tally> {
+    let mut child = command
+        .current_dir(root()?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{}", command.get_program().display()))?;
+    let mut tally = Tally::default();
+    if let Some(output) = child.stdout.take() {
+        let mut lines = BufReader::new(output);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).context("reading the output")? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            print!("{text}");
+            tally.add(&text);
+            line.clear();
+        }
+    }
+    let status = child.wait().context("waiting for the end")?;
+    if !status.success() && tally.failed == 0 {
+        // Such as a build that failed, or a test binary that died before its summary.
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+impl Tally {
+    /// Reads `test result: ok. 3 passed; 1 failed; 0 ignored; ...`.
+    fn add(&mut self, line: &str) {
+        let Some(summary) = line.trim().strip_prefix("test result: ") else {
+            return;
+        };
+        let counts = summary.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split(';') {
+            if let Some((number, what)) = count.trim().split_once(' ')
+                && let Ok(number) = number.parse::<u64>()
+            {
+                match what {
+                    "passed" => self.passed += number,
+                    "failed" => self.failed += number,
+                    "ignored" => self.ignored += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Licences, banned and doubled crates, sources; and known vulnerabilities if asked.
+fn deny(advisories: bool) -> anyhow::Result<()> {
+    let binary = installed_deny()?;
+    let mut command = Command::new(binary);
+    command
+        .current_dir(root()?)
+        .stdin(Stdio::null())
+        .args(["--workspace", "--all-features", "--locked"])
+        .args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+    if advisories {
+        command.arg("advisories");
+    }
+    if !command.status().context("cargo-deny")?.success() {
+        bail!("see above; the rules are in deny.toml");
+    }
+    Ok(())
+}
+
+/// Built once, without optimisations (about a minute on two cores; with them several), and kept below `target/`.
+fn installed_deny() -> anyhow::Result<PathBuf> {
+    let tools = root()?.join("target/tools");
+    let binary = tools
+        .join("bin")
+        .join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX));
+    let is_right = Command::new(&binary)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == format!("cargo-deny {DENY}"));
+    if is_right {
+        return Ok(binary);
+    }
+    println!("building cargo-deny {DENY} into {}", tools.display());
+    let arguments: [OsString; 10] = [
+        "install".into(),
+        "--locked".into(),
+        "--force".into(),
+        "--debug".into(),
+        "--root".into(),
+        tools.clone().into(),
+        "--target-dir".into(),
+        tools.join("build").into(),
+        "--version".into(),
+        DENY.into(),
+    ];
+    let status = Command::new(cargo())
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .stdin(Stdio::null())
+        .args(arguments)
+        .arg("cargo-deny")
+        .status()
+        .context("cargo install cargo-deny")?;
+    if !status.success() {
+        bail!("cargo-deny {DENY} could not be built; without it: cargo xtask test --quick");
+    }
+    Ok(binary)
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_counted() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests\n",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+            "the text `test result: ok. 9 passed` inside a line\n",
+            "test result: nonsense\n",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 7,
+                failed: 2,
+                ignored: 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_command_that_fails_without_a_summary_is_a_failure() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'test result: ok. 2 passed; 0 failed;'; exit 3"]);
+        assert_eq!(
+            counted(command).unwrap(),
+            Tally {
+                passed: 2,
+                failed: 1,
+                ignored: 0
+            }
+        );
+    }
+}
