@@ -238,6 +238,9 @@ impl Store {
 
     /// Waits until `version` can be seen by everyone.
     pub(crate) async fn published(&self, version: u64) -> Result<(), ApiError> {
+        if self.state().published >= version {
+            return Ok(());
+        }
         let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(|p| p.version >= version || p.failed.is_some()).await;
         match reached {

@@ -12,7 +12,7 @@ impl Schema {
             Value::Object(fields) => {
                 let mut dropped = false;
                 for (name, child) in fields.iter_mut() {
-                    let depth = path.push_field(name, self.is_map() && !self.properties.contains_key(name));
+                    let depth = path.push_field(name, false);
                     if let Some(schema) = self.field(name) {
                         schema.prune(child, path, unknown);
                     } else if self.embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {

@@ -56,7 +56,7 @@ impl Schema {
                 self.check_count(fields.len(), Counted::Properties, path, causes);
                 for (name, child) in fields {
                     if let Some(schema) = self.field(name) {
-                        let depth = path.push_field(name, self.is_map() && !self.properties.contains_key(name));
+                        let depth = path.push_field(name, false);
                         schema.validate(child, path, causes);
                         path.truncate(depth);
                     }

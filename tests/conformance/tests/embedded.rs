@@ -2,9 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use braid_apiserver::ApiServer;
 use braid_conformance::{Context, Support, cases, definitions, lacks};
+
+/// Longest time for one case.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn run(state_dir: Option<PathBuf>) {
     // A short window lets the case about 410 provoke one.
@@ -18,11 +22,14 @@ async fn run(state_dir: Option<PathBuf>) {
     let mut wrong = Vec::new();
     for case in cases() {
         let namespace = format!("case-{}", case.name.replace('_', "-"));
-        let outcome = (case.run)(Context {
+        let context = Context {
             client: server.client(&namespace),
             namespace,
-        })
-        .await;
+        };
+        let Ok(outcome) = tokio::time::timeout(PATIENCE, (case.run)(context)).await else {
+            wrong.push(format!("{}: it hangs", case.name));
+            continue;
+        };
         match (case.support, outcome) {
             (Support::Everywhere, Err(failure)) => wrong.push(format!("{}: {failure}", case.name)),
             (Support::RealOnly(_), Ok(())) => wrong.push(format!("{}: it is supported after all: say so", case.name)),
