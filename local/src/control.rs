@@ -13,6 +13,7 @@ use std::{
 
 use braid_apiserver::ApiService;
 use http::Request;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
@@ -24,6 +25,8 @@ use tower::ServiceExt as _;
 const SOCKET: &str = "control.sock";
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The longest request that is read.
+const REQUEST_BYTES: usize = 4 << 20;
 
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,14 @@ pub fn serve(
             let (service, stop) = (service.clone(), stop.clone());
             connections.spawn(async move {
                 let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    service.clone().oneshot(request.map(Body::wrap_body))
+                    let service = service.clone();
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = Limited::new(body, REQUEST_BYTES).collect().await;
+                        let body = body.map_err(io::Error::other)?.to_bytes();
+                        let request = Request::from_parts(head, Body::from(body));
+                        service.oneshot(request).await.map_err(io::Error::other)
+                    }
                 });
                 let connection =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
