@@ -9,10 +9,7 @@ use std::{
     path::Path,
 };
 
-use serde_saphyr::{
-    Error, Options, budget,
-    options::DuplicateKeyPolicy,
-};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Options, UserMessageFormatter, budget, budget::BudgetBreach};
 
 mod params;
 mod tree;
@@ -172,16 +169,37 @@ fn options() -> Options {
     }
 }
 
-/// The first line of the reader's message, without its place.
+/// What is wrong, in a line and without its place. The reader speaks to programmers where it meets one of its limits.
 fn explain(error: &Error) -> String {
-    let text = error.without_snippet().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let cut = line.find(" at line ").unwrap_or(line.len());
-    let line: String = line.get(..cut).unwrap_or(line).chars().take(300).collect();
-    if line.is_empty() {
-        "this is not YAML".to_owned()
-    } else {
-        line
+    let error = error.without_snippet();
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("{key:?} is there twice: take one out"),
+        Error::DuplicateMappingKey { key: None, .. } => "a key is there twice: take one out".to_owned(),
+        Error::UnknownAnchor { .. } => "this alias names an anchor that there is not".to_owned(),
+        Error::Budget { breach, .. } => breach_of(breach),
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => {
+            format!("aliases add too much: at most {ALIASED} values; write them out")
+        }
+        other => {
+            let text = other.render_with_formatter(&UserMessageFormatter);
+            let line = text.lines().next().unwrap_or_default();
+            let cut = line.find(" at line ").unwrap_or(line.len());
+            line.get(..cut).unwrap_or(line).chars().take(300).collect()
+        }
+    }
+}
+
+fn breach_of(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Depth { .. } => format!("more than {DEPTH} lists and maps in one another"),
+        BudgetBreach::Documents { .. } => format!("more than {DOCUMENTS} documents in a file: split it"),
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            format!("more than {NODES} values: put data into files of their own")
+        }
+        _ => "too many or too large anchors and aliases: write the values out".to_owned(),
     }
 }
 

@@ -29,10 +29,15 @@ pub enum OverrideError {
 }
 
 /// Sets params from `NAME=VALUE` texts: by the param's type, JSON for lists and objects.
-pub fn override_params<'a>(workflow: &mut Workflow, given: impl IntoIterator<Item = &'a str>) -> Result<(), OverrideError> {
+pub fn override_params<'a>(
+    workflow: &mut Workflow,
+    given: impl IntoIterator<Item = &'a str>,
+) -> Result<(), OverrideError> {
     let mut seen: Vec<&str> = Vec::new();
     for text in given {
-        let (name, value) = text.split_once('=').ok_or_else(|| OverrideError::NoValue(text.to_owned()))?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| OverrideError::NoValue(text.to_owned()))?;
         if seen.contains(&name) {
             return Err(OverrideError::Twice(name.to_owned()));
         }

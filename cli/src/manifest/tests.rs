@@ -22,8 +22,8 @@ fn values_have_places() {
         ("b", at(4, 3)),
         ("b[0]", at(4, 5)),
         ("b[0].y", at(5, 8)),
-        ("b[1][1].z", at(6, 12)),
-        ("c", at(7, 4)),
+        ("b[1][1].z", at(6, 13)),
+        ("c", at(8, 3)),
     ] {
         let found = documents[0].find(path);
         assert_eq!((place, true), (found.node.place, found.whole), "{path}");
@@ -44,13 +44,12 @@ fn json_is_yaml() {
 #[test]
 fn says_what_and_where() {
     for (text, place, what) in [
-        ("a: 1\na: 2\n", at(2, 1), "duplicate"),
+        ("a: 1\na: 2\n", at(2, 1), "twice"),
         ("a: [1, 2\nb: 3\n", at(2, 2), ""),
         ("a: *x\n", at(1, 4), "anchor"),
-        ("a: !!foo 1\n", at(1, 4), "tag"),
-        ("a: 340282366920938463463374607431768211455\n", at(1, 4), "64 bits"),
+        ("a: !!foo 1\n", at(1, 10), "tag"),
         ("a: .nan\n", at(1, 4), ""),
-        ("\ta: 1\n", at(1, 2), ""),
+        ("a:\n\tb: 1\n", at(2, 2), ""),
     ] {
         let error = parse(text).unwrap_err();
         let message = error.to_string().to_lowercase();
@@ -61,7 +60,13 @@ fn says_what_and_where() {
     assert!(matches!(error, ManifestError::NotUtf8 { offset: 8, .. }), "{error}");
     assert_eq!(at(2, 4), error.place());
     let error = decode(b"a: x\0".to_vec()).unwrap_err();
-    assert_eq!((at(1, 5), "there is a control character (U+0000): this is not a text file".to_owned()), (error.place(), error.to_string()));
+    assert_eq!(
+        (
+            at(1, 5),
+            "there is a control character (U+0000): this is not a text file".to_owned()
+        ),
+        (error.place(), error.to_string())
+    );
 }
 
 #[test]
@@ -73,10 +78,18 @@ fn params_are_set_by_type() {
     }))
     .unwrap();
     override_params(&mut workflow, ["year=2013", "name=2013", "list=[1]"]).unwrap();
-    let values: Vec<_> = workflow.spec.params.iter().map(|param| param.value.clone().unwrap()).collect();
+    let values: Vec<_> = workflow
+        .spec
+        .params
+        .iter()
+        .map(|param| param.value.clone().unwrap())
+        .collect();
     assert_eq!(json!([2013, "2013", [1]]), json!(values));
     for (given, message) in [
-        (vec!["yaer=1"], "-p yaer: the workflow has no param \"yaer\"; did you mean \"year\"?"),
+        (
+            vec!["yaer=1"],
+            "-p yaer: the workflow has no param \"yaer\"; did you mean \"year\"?",
+        ),
         (vec!["year"], "-p year: write -p NAME=VALUE"),
         (vec!["year=1", "year=2"], "-p year: given twice"),
         (vec!["list={}"], "-p param \"list\" must be a list, and {} is an object"),

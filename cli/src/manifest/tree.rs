@@ -66,9 +66,16 @@ impl Node {
             name: None,
             whole: true,
         };
-        for part in path.split(['.', '[']).map(|part| part.trim_end_matches(']')).filter(|part| !part.is_empty()) {
+        for part in path
+            .split(['.', '['])
+            .map(|part| part.trim_end_matches(']'))
+            .filter(|part| !part.is_empty())
+        {
             let next = match &found.node.kind {
-                Kind::List(items) => part.parse().ok().and_then(|index: usize| Some((None, items.get(index)?))),
+                Kind::List(items) => part
+                    .parse()
+                    .ok()
+                    .and_then(|index: usize| Some((None, items.get(index)?))),
                 Kind::Map(_) => found.node.field(part).map(|(place, node)| (Some(place), node)),
                 Kind::Scalar(_) => None,
             };
@@ -155,7 +162,8 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Kind, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is not a number that JSON has")))?;
+        let number =
+            Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is not a number that JSON has")))?;
         Ok(Kind::Scalar(Value::Number(number)))
     }
 
