@@ -416,9 +416,11 @@ impl Session {
 
     /// An answer that cannot be understood is no answer: the object is read again, later.
     fn unreadable(&mut self, sight: Sight) {
-        if sight != Sight::Watched {
-            self.doubts = self.doubts.saturating_add(1);
-            self.request = self.read_after(pause(self.doubts));
+        self.doubts = self.doubts.saturating_add(1);
+        match sight {
+            Sight::Watched => {}
+            Sight::Stored => self.event(Event::Doubtful),
+            Sight::Read => self.request = self.read_after(pause(self.doubts)),
         }
     }
 
