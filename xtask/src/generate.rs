@@ -65,6 +65,7 @@ fn files() -> anyhow::Result<BTreeMap<String, String>> {
     for (name, page) in reference::pages(&definitions) {
         files.insert(format!("docs/reference/{name}.md"), page);
     }
+    files.insert("docs/embedded-lacks.md".to_owned(), braid_conformance::lacks());
     Ok(files)
 }
 
