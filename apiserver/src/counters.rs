@@ -14,7 +14,9 @@ pub struct CounterKey {
     pub plural: Arc<str>,
     /// Of which part of the object.
     pub subresource: Subresource,
-    /// Hundreds of the HTTP code: 2 for success, 4 and 5 for refusals; 0 when no answer was given (injected faults).
+    /// Hundreds of the HTTP code with which the server ended it, whether or not the client heard of it: 2 for success, 4
+    /// and 5 for refusals; 0 for a request that was never carried out ([`Fault::Hang`](crate::Fault::Hang)). Requests
+    /// refused in an outage are not counted here: they never reached the server.
     pub class: u16,
 }
 

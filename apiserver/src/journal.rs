@@ -63,7 +63,7 @@ fn open_blocking(directory: &Path, names: &[String], window: Window) -> Result<(
     };
     let store = Arc::new(Store::new(names.len(), start, window));
     for (resource, key, object) in replayed.objects {
-        store.restore(resource, key, object);
+        store.restore(resource, &key, object);
     }
     let log = LogFile::open(&path, replayed.length)?;
     let (sender, records) = mpsc::channel(QUEUE);

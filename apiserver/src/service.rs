@@ -78,26 +78,17 @@ async fn handle(inner: Arc<Inner>, request: Request<Body>) -> Result<Response<An
     };
     let resource = inner.api.resource(&request).map_err(|e| e.to_string())?;
     let name = request.name.clone().or_else(|| watched_name(&request));
-    let counter = CounterKey {
-        verb: request.verb,
-        plural: inner.plural(resource, request.resource),
-        subresource: request.subresource,
-        class: 0,
-    };
     let fault = inner
         .faults
         .strike(request.verb, &resource.plural, request.subresource, name.as_deref());
-    let answer = match fault {
+    match fault {
         None | Some(Fault::DroppedWatch) => answer(&inner, &request, &parts.headers, &body).await,
         Some(fault) => {
             tracing::debug!(?fault, verb = request.verb.name(), plural = %resource.plural, ?name, "fault injected");
             let shown = name.unwrap_or_default();
             faulty(&inner, fault, request, parts.headers, body, &shown).await
         }
-    };
-    let class = answer.as_ref().map_or(0, |response| response.status().as_u16() / 100);
-    inner.counters.add(CounterKey { class, ..counter });
-    answer
+    }
 }
 
 /// The one name that a watch or list is restricted to.
@@ -115,11 +106,19 @@ async fn faulty(
     name: &str,
 ) -> Result<Response<AnswerBody>, BoxError> {
     let resource = inner.api.resource(&request).map_err(|e| e.to_string())?;
+    let refuse = |error: &ApiError| {
+        count(inner, &request, error.code().as_u16() / 100);
+        Ok(refusal(error))
+    };
     match fault {
-        Fault::Conflict => Ok(refusal(&ApiError::modified(resource, name))),
-        Fault::Gone => Ok(streaming(watch::refused(&ApiError::expired(0, 1)))),
-        Fault::TooManyRequests { retry_after } => Ok(refusal(&ApiError::too_many_requests(retry_after))),
-        Fault::InternalError => Ok(refusal(&ApiError::internal("injected fault"))),
+        Fault::Conflict => refuse(&ApiError::modified(resource, name)),
+        Fault::Gone => {
+            let error = ApiError::expired(0, 1);
+            count(inner, &request, error.code().as_u16() / 100);
+            Ok(streaming(watch::refused(&error)))
+        }
+        Fault::TooManyRequests { retry_after } => refuse(&ApiError::too_many_requests(retry_after)),
+        Fault::InternalError => refuse(&ApiError::internal("injected fault")),
         Fault::LostAnswer => {
             let _ = detached(inner, request, headers, body, Duration::ZERO).await;
             Err(ConnectionLost("the answer was lost").into())
@@ -134,6 +133,7 @@ async fn faulty(
         }
         Fault::Slow(delay) => detached(inner, request, headers, body, delay).await,
         Fault::Hang => {
+            count(inner, &request, 0);
             inner.stop.cancelled().await;
             Err(ConnectionLost("the server stopped").into())
         }
@@ -170,7 +170,21 @@ async fn answer(
     } else {
         inner.api.run(request, headers, body).await.map(success)
     };
-    Ok(answer.unwrap_or_else(|error| refusal(&error)))
+    let response = answer.unwrap_or_else(|error| refusal(&error));
+    count(inner, request, response.status().as_u16() / 100);
+    Ok(response)
+}
+
+/// Counts what the server made of a request, whether or not its client hears of it.
+fn count(inner: &Inner, request: &ObjectRequest, class: u16) {
+    if let Ok(resource) = inner.api.resource(request) {
+        inner.counters.add(CounterKey {
+            verb: request.verb,
+            plural: inner.plural(resource, request.resource),
+            subresource: request.subresource,
+            class,
+        });
+    }
 }
 
 fn open_watch(

@@ -152,9 +152,9 @@ impl Store {
     }
 
     /// Puts an object read from the log in place, before the server runs.
-    pub(crate) fn restore(&self, resource: ResourceId, key: Key, object: Arc<Stored>) {
+    pub(crate) fn restore(&self, resource: ResourceId, key: &Key, object: Arc<Stored>) {
         let mut state = self.state();
-        state.owners.set(resource, &key, Some(&object.value));
+        state.owners.set(resource, key, Some(&object.value));
         if let Some(table) = state.tables.get_mut(resource.0) {
             table.restore(key, object);
         }

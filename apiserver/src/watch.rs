@@ -19,7 +19,7 @@ use crate::store::{Delivery, Subscription};
 use crate::verbs::partial;
 
 /// Longest watch when the client names none; the real server picks 30 to 60 minutes.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// Frames of a watch's body.
 pub(crate) type Frames = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;

@@ -29,10 +29,12 @@ pub(super) fn header(payload: &[u8]) -> [u8; HEADER] {
 
 /// The payload's length and checksum, if the header is whole.
 pub(super) fn parse_header(header: [u8; HEADER]) -> Option<(usize, u32)> {
-    let [a, b, c, d, e, f, g, h, check @ ..] = header;
-    let intact = crc32fast::hash(&[a, b, c, d, e, f, g, h]) == u32::from_le_bytes(check);
-    let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
-    (intact && length <= MAX_FRAME).then(|| (length, u32::from_le_bytes([e, f, g, h])))
+    let (fields, check) = header.split_first_chunk::<8>()?;
+    let (length, crc) = fields.split_first_chunk::<4>()?;
+    let word = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+    let intact = crc32fast::hash(fields) == word(check)?;
+    let length = usize::try_from(word(length)?).ok()?;
+    (intact && length <= MAX_FRAME).then_some((length, word(crc)?))
 }
 
 /// Appends one record. `raw` is the object's JSON; `None` records a deletion.
@@ -95,11 +97,9 @@ impl LogFile {
         Self::open(path, 0)
     }
 
-    /// Any file that can be opened, as it is.
+    /// An open file, as it is.
     #[cfg(test)]
-    pub(super) fn for_tests(path: &Path) -> Self {
-        #[expect(clippy::unwrap_used, reason = "only in tests")]
-        let file = OpenOptions::new().write(true).open(path).unwrap();
+    pub(super) fn for_tests(path: &Path, file: File) -> Self {
         Self {
             path: path.to_owned(),
             file,

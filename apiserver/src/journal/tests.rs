@@ -29,23 +29,15 @@ type Step = (u8, Option<usize>);
 fn record(payload: &mut Vec<u8>, version: u64, step: Step, model: &mut BTreeMap<String, u64>) {
     let name = format!("t{}", step.0);
     let key = Key::new("ns", &name);
-    match step.1 {
-        Some(size) => {
-            let mut value = thing(&name, size);
-            crate::object::set_version(&mut value, version);
-            file::encode(
-                payload,
-                version,
-                "things.test",
-                &key,
-                Some(value.to_string().as_bytes()),
-            );
-            model.insert(name, version);
-        }
-        None => {
-            file::encode(payload, version, "things.test", &key, None);
-            model.remove(&name);
-        }
+    if let Some(size) = step.1 {
+        let mut value = thing(&name, size);
+        crate::object::set_version(&mut value, version);
+        let raw = value.to_string();
+        file::encode(payload, version, "things.test", &key, Some(raw.as_bytes()));
+        model.insert(name, version);
+    } else {
+        file::encode(payload, version, "things.test", &key, None);
+        model.remove(&name);
     }
 }
 
@@ -248,10 +240,11 @@ async fn a_full_disk_refuses_writes_and_keeps_reads_true() {
     journal.close().await.unwrap();
 
     let store = Arc::new(Store::new(1, 0, WINDOW));
-    store.restore(THINGS, Key::new("ns", "a"), Arc::clone(&kept));
+    store.restore(THINGS, &Key::new("ns", "a"), Arc::clone(&kept));
     let (sender, records) = mpsc::channel(4);
     store.attach_log(sender);
-    let log = LogFile::for_tests(Path::new("/dev/full"));
+    let full = Path::new("/dev/full");
+    let log = LogFile::for_tests(full, OpenOptions::new().write(true).open(full).unwrap());
     let writer = Writer {
         log,
         store: Arc::clone(&store),

@@ -332,7 +332,7 @@ fn matches_format(format: &str, text: &str) -> bool {
 
 fn base64_shaped(text: &str) -> bool {
     let trimmed = text.trim_end_matches('=');
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
         && text.len() - trimmed.len() <= 2
         && trimmed
             .bytes()

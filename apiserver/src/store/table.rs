@@ -50,9 +50,9 @@ impl Table {
         }
     }
 
-    pub(super) fn restore(&mut self, key: Key, object: Arc<Stored>) {
+    pub(super) fn restore(&mut self, key: &Key, object: Arc<Stored>) {
         self.heads.insert(key.clone(), Arc::clone(&object));
-        self.show(&key, Some(object));
+        self.show(key, Some(object));
     }
 
     fn show(&mut self, key: &Key, object: Option<Arc<Stored>>) {

@@ -60,7 +60,7 @@ pub(super) fn parse(
     } else {
         duplicate_fields(body)
     };
-    shape(resource, value, validation, duplicates)
+    shape(resource, value, validation, &duplicates)
 }
 
 pub(super) fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
@@ -75,7 +75,7 @@ pub(super) fn shape(
     resource: &Resource,
     mut value: Value,
     validation: FieldValidation,
-    duplicates: Vec<String>,
+    duplicates: &[String],
 ) -> Result<Shaped, ApiError> {
     check_type(resource, &value)?;
     let mut unknown = Vec::new();

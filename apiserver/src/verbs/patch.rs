@@ -44,7 +44,7 @@ impl Api {
             .update(request, resource, &key, |current| {
                 let mut merged = current.clone();
                 merge(&mut merged, &patch);
-                let shaped = admit::shape(resource, merged, validation, duplicates.clone())?;
+                let shaped = admit::shape(resource, merged, validation, &duplicates)?;
                 if crate::object::name(&shaped.value) != &*key.name {
                     return Err(ApiError::bad_request(format!(
                         "the name of the object ({}) does not match the name on the URL ({})",
@@ -61,7 +61,7 @@ impl Api {
         let warnings = warnings.into_inner().unwrap_or_default();
         Ok(Answer {
             warnings,
-            ..self.updated(&stored, headers)
+            ..Answer::object(&stored, headers)
         })
     }
 }

@@ -111,12 +111,8 @@ impl Api {
         let stored = self.update(request, resource, &key, |_| Ok(value.clone())).await?;
         Ok(Answer {
             warnings,
-            ..self.updated(&stored, headers)
+            ..Answer::object(&stored, headers)
         })
-    }
-
-    pub(super) fn updated(&self, stored: &Stored, headers: &HeaderMap) -> Answer {
-        Answer::object(stored, headers)
     }
 
     /// Read, compute, compare, commit; again if somebody else was faster and the request allows it.

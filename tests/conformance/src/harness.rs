@@ -46,6 +46,7 @@ impl From<http::Error> for Failure {
 }
 
 /// Fails unless the two are equal.
+#[expect(clippy::needless_pass_by_value, reason = "callers compare temporaries")]
 pub(crate) fn same<T: PartialEq<U> + Debug, U: Debug>(what: &str, seen: T, wanted: U) -> Result<(), Failure> {
     if seen == wanted {
         Ok(())
@@ -152,6 +153,7 @@ impl Context {
     }
 
     /// A thing, not created.
+    #[expect(clippy::unused_self, reason = "reads as the other shorthands")]
     pub(crate) fn thing(&self, name: &str, spec: &Value) -> DynamicObject {
         let mut thing = DynamicObject::new(name, &Self::resource());
         thing.data = json!({"spec": spec});
