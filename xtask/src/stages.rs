@@ -40,6 +40,8 @@ struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// The command failed though no test did: a build that failed, a test binary that died before its summary.
+    broke: bool,
 }
 
 struct Report {
@@ -76,6 +78,7 @@ pub fn test(options: &TestOptions) -> anyhow::Result<bool> {
         let begun = Instant::now();
         let (tally, error) = match (stage.run)() {
             Ok(tally) if tally.failed == 0 => (tally, None),
+            Ok(tally) if tally.broke => (tally, Some(anyhow::anyhow!("the command failed, see above"))),
             Ok(tally) => (tally, Some(anyhow::anyhow!("{} tests failed", tally.failed))),
             Err(error) => (
                 Tally {
@@ -144,6 +147,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "--workspace",
                 "--all-targets",
                 "--locked",
+                "--keep-going",
                 "--",
                 "-D",
                 "warnings",
@@ -239,8 +243,8 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
     }
     let status = child.wait().context("waiting for the end")?;
     if !status.success() && tally.failed == 0 {
-        // Such as a build that failed, or a test binary that died before its summary.
         tally.failed = 1;
+        tally.broke = true;
     }
     Ok(tally)
 }
@@ -349,7 +353,8 @@ mod tests {
             Tally {
                 passed: 7,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                broke: false
             }
         );
     }
@@ -363,7 +368,8 @@ mod tests {
             Tally {
                 passed: 2,
                 failed: 1,
-                ignored: 0
+                ignored: 0,
+                broke: true
             }
         );
     }
