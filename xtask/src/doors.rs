@@ -10,13 +10,24 @@ use std::{
 use serde_json::Value;
 
 /// Which crates of the workspace a crate may use. Absent: any. Tests and development tools may use whom they like.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("braid-crds", &[]),
     ("braid-engine", &["braid-crds"]),
     ("braid-sync", &[]),
     ("braid-apiserver", &["braid-crds"]),
     ("braid-operator", &["braid-crds", "braid-engine", "braid-sync"]),
     ("braid-worker", &["braid-crds", "braid-engine", "braid-sync"]),
+    (
+        "braid-local",
+        &[
+            "braid-crds",
+            "braid-engine",
+            "braid-sync",
+            "braid-apiserver",
+            "braid-operator",
+            "braid-worker",
+        ],
+    ),
 ];
 
 /// What would let the engine read a clock, a file, a socket or chance.
