@@ -8,7 +8,7 @@ use crate::object;
 use crate::path::Path;
 use crate::resource::{Registry, Resource, Shape};
 use crate::schema::{Schema, object_meta};
-use crate::verbs::causes;
+use crate::verbs::{RULES_UNCHECKED, causes};
 
 /// Compiled definitions that objects can be checked against.
 pub struct Definitions {
@@ -74,15 +74,20 @@ impl Definitions {
             path,
         }));
         schema.apply_defaults(&mut object);
-        refusals.extend(causes(resource, &object, None).into_iter().map(|cause| Refusal {
-            path: if cause.field == "<nil>" {
-                String::new()
-            } else {
-                cause.field
-            },
-            message: cause.message,
-            known_fields: None,
-        }));
+        let causes = causes(resource, &object, None).into_iter();
+        refusals.extend(
+            causes
+                .filter(|cause| cause.message != RULES_UNCHECKED)
+                .map(|cause| Refusal {
+                    path: if cause.field == "<nil>" {
+                        String::new()
+                    } else {
+                        cause.field
+                    },
+                    message: cause.message,
+                    known_fields: None,
+                }),
+        );
         Some(refusals)
     }
 }

@@ -173,6 +173,10 @@ pub(super) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) 
     }
 }
 
+/// Said beside other causes: what is wrong with the shape of an object is told without looking at its rules.
+pub(crate) const RULES_UNCHECKED: &str = "Invalid value: null: some validation rules were not checked because the object \
+                                          was invalid; correct the existing errors to complete validation";
+
 /// All that is wrong with an object about to be stored.
 pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = object::check_metadata(resource, value);
@@ -196,9 +200,7 @@ pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) ->
         } else if causes.iter().skip(structural).any(blocking) {
             causes.push(Cause {
                 reason: "FieldValueInvalid",
-                message: "Invalid value: null: some validation rules were not checked because the object was invalid; \
-                          correct the existing errors to complete validation"
-                    .into(),
+                message: RULES_UNCHECKED.into(),
                 field: "<nil>".into(),
             });
         } else {

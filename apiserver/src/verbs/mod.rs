@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-pub(crate) use self::admit::causes;
+pub(crate) use self::admit::{RULES_UNCHECKED, causes};
 pub(crate) use self::delete::{Propagation, delete_object};
 pub(crate) use self::read::{interest, parse_version, partial, wants_metadata};
 use crate::resource::{Registry, Resource};
