@@ -1,7 +1,13 @@
 //! PUTs of status per second: a Worker of about 4 kB, one client and eight, in memory and with the log.
 //!
 //! `cargo bench -p braid-apiserver --bench status_writes`. Prints one line per setting.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss
+)]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

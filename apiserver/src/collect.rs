@@ -13,14 +13,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::object;
 use crate::server::Inner;
-use crate::store::{NotCommitted, ObjectRef, OwnerState, Stored, Write};
+use crate::store::{Interest, Key, NotCommitted, ObjectRef, OwnerState, Stored, Write};
 use crate::verbs::{Propagation, delete_object};
 
 /// Wait after an object could not be handled (a log that failed stays failed).
 const RETRY: Duration = Duration::from_millis(100);
+/// Events live this long, as on a real server.
+const EVENT_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+/// Time between looks for old events.
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// Runs until the server stops or is dropped.
 pub(crate) async fn run(server: Weak<Inner>, touched: Arc<Notify>, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         {
             let Some(inner) = server.upgrade() else { return };
@@ -40,6 +45,31 @@ pub(crate) async fn run(server: Weak<Inner>, touched: Arc<Notify>, stop: Cancell
         tokio::select! {
             () = stop.cancelled() => return,
             () = touched.notified() => {}
+            _ = sweep.tick() => {
+                if let Some(inner) = server.upgrade() {
+                    forget_events(&inner, jiff::Timestamp::now()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Deletes the events that are too old at `now`.
+async fn forget_events(inner: &Inner, now: jiff::Timestamp) {
+    let store = &inner.api.store;
+    for id in inner.api.registry.fleeting() {
+        let Some(resource) = inner.api.registry.get(id) else {
+            continue;
+        };
+        let (_, events) = store.list(id, &Interest::default(), false).await;
+        for event in events {
+            let made = object::meta_str(&event.value, "creationTimestamp").parse::<jiff::Timestamp>();
+            if made.is_ok_and(|made| now.duration_since(made) > EVENT_LIFE) {
+                let key = Key::new(object::meta_str(&event.value, "namespace"), object::name(&event.value));
+                let seen = (object::uid(&event.value), event.version);
+                // One that changed or went in the meantime is looked at again, or gone.
+                let _ = delete_object(store, resource, id, &key, seen, Propagation::Background).await;
+            }
         }
     }
 }
@@ -152,3 +182,6 @@ async fn rewrite(inner: &Inner, at: &ObjectRef, seen: &Arc<Stored>, field: &str,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

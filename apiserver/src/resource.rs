@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
+use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 use crate::error::BuildError;
 use crate::schema::Schema;
+
+/// The newer group of events, which kube's recorder writes.
+const EVENTS_GROUP: &str = "events.k8s.io";
 
 /// How the body of an object of a kind is checked and brought into shape.
 pub(crate) enum Shape {
@@ -126,6 +130,16 @@ impl Registry {
         self.by_kind.get(&path_key(group, "", kind)).copied()
     }
 
+    /// The kinds that are forgotten after a while, as a real server forgets its events.
+    pub(crate) fn fleeting(&self) -> impl Iterator<Item = ResourceId> {
+        let is_event = |r: &Resource| r.kind == "Event" && (r.group.is_empty() || r.group == EVENTS_GROUP);
+        self.resources
+            .iter()
+            .enumerate()
+            .filter(move |(_, r)| is_event(r))
+            .map(|(index, _)| ResourceId(index))
+    }
+
     /// By `workers.braid.dev`.
     pub(crate) fn by_qualified(&self, qualified: &str) -> Option<ResourceId> {
         self.by_qualified.get(qualified).copied()
@@ -179,6 +193,8 @@ fn builtins() -> Vec<Resource> {
         builtin("", "ConfigMap", "configmaps", true, Shape::Typed(typed::<ConfigMap>)),
         builtin("", "Secret", "secrets", true, Shape::Typed(typed::<Secret>)),
         builtin("", "Event", "events", true, Shape::Typed(typed::<Event>)),
+        // A real server shows one set of events under both groups; here each keeps its own.
+        builtin(EVENTS_GROUP, "Event", "events", true, Shape::Typed(typed::<NewEvent>)),
         builtin("", "Pod", "pods", true, Shape::Typed(typed::<Pod>)),
     ]
 }

@@ -159,6 +159,11 @@ impl ApiServer {
         ApiService::new(Arc::clone(&self.inner))
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// The faults of this server.
     pub fn faults(&self) -> &Faults {
         &self.inner.faults

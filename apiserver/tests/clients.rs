@@ -91,7 +91,7 @@ async fn reflects(server: &ApiServer, config: watcher::Config, disturb: impl Fn(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), seen)
+    tokio::time::timeout(Duration::from_mins(1), seen)
         .await
         .expect("the reflector catches up");
     following.abort();

@@ -131,10 +131,12 @@ impl Api {
             let new = wanted(&current.value)?;
             check_preconditions(resource, key, &new, &current)?;
             let mut new = merge_with_current(resource, request.subresource, new, &current.value);
-            if !same_but_version(&new, &current.value) {
-                // Only a write that changes something is validated against what is there.
-                bump_generation(resource, &mut new, &current.value);
+            if same_but_version(&new, &current.value) {
+                // Nothing changed: the version stays. It may still be on its way to the disk.
+                self.store.published(current.version).await?;
+                return Ok(current);
             }
+            bump_generation(resource, &mut new, &current.value);
             admit::validate(resource, &new, Some(&current.value))?;
             if is_dry_run(request) {
                 object::set_version(&mut new, current.version);
@@ -144,11 +146,6 @@ impl Api {
                     raw,
                     version: current.version,
                 }));
-            }
-            if same_but_version(&new, &current.value) {
-                // Nothing changed: the version stays. It may still be on its way to the disk.
-                self.store.published(current.version).await?;
-                return Ok(current);
             }
             let finished = object::is_deleting(&new) && object::finalizers(&new).next().is_none();
             let write = if finished { Write::Delete(new) } else { Write::Put(new) };
