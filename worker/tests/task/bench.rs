@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use braid_apiserver::{ApiServer, Faults};
 use braid_crds::{
-    CardDigest, Cursor, Plan, PlanDigest, Round, ShardId, Worker, WorkerSpec,
+    CardDigest, Cursor, Plan, PlanDigest, Round, ShardId, Worker, WorkerSpec, Workflow,
     worker::{Card, CardResult, RangeSource, RunRef, ShardSpec, ShardStatus, Source},
     workflow::Reduce,
 };
@@ -30,6 +30,8 @@ pub struct Bench {
     pub client: Client,
     pub workers: Api<Worker>,
     pub stop: CancellationToken,
+    /// The uid of the workflow, which owns its plans.
+    pub uid: String,
     base_dir: PathBuf,
     task: Option<JoinHandle<Result<Exit, WorkerError>>>,
 }
@@ -56,11 +58,19 @@ impl Bench {
         lease.metadata.name = Some(NAME.into());
         let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
         leases.create(&PostParams::default(), &lease).await.unwrap();
+        let workflow: Workflow = serde_json::from_value(serde_json::json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "flow"},
+            "spec": {"steps": [{"name": "step", "run": {"command": ["true"]}}]},
+        }))
+        .unwrap();
+        let workflows: Api<Workflow> = Api::namespaced(client.clone(), NAMESPACE);
+        let workflow = workflows.create(&PostParams::default(), &workflow).await.unwrap();
         Self {
             server,
             client,
             workers,
             stop: CancellationToken::new(),
+            uid: workflow.metadata.uid.unwrap(),
             base_dir: PathBuf::from("/"),
             task: None,
         }
@@ -181,7 +191,7 @@ impl Bench {
                 start_id,
                 run: RunRef {
                     workflow: "flow".into(),
-                    uid: "0000-uid".into(),
+                    uid: self.uid.clone(),
                     step: "step".into(),
                     round: Round(0),
                     plan: PlanDigest::default(),

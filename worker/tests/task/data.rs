@@ -165,7 +165,7 @@ async fn items_come_from_their_plan_and_a_missing_plan_stops_the_step() {
     bench.start(runner).await;
     let items = vec![json!({"lr": 0.1}), json!("two"), json!(3)];
     let encoded = Plan::items(items.clone()).unwrap().encode().unwrap();
-    let objects: Vec<(String, PlanSpec)> = encoded.objects("flow", "0000-uid", "step", Round(0)).collect();
+    let objects: Vec<(String, PlanSpec)> = encoded.objects("flow", &bench.uid, "step", Round(0)).collect();
     for (name, spec) in objects {
         bench
             .plans()
