@@ -27,8 +27,10 @@ const OPEN: usize = 2;
 const STUCK_MILLIS: u64 = 1_000;
 /// A partition is run twice once it takes so many times the mean.
 const TWIN_FACTOR: u64 = 3;
-/// A stopped step's shards get so long to seal themselves.
-const STOP_GRACE_MILLIS: u64 = 5_000;
+/// A suspended step's shards get so long to seal themselves.
+const SUSPEND_GRACE_MILLIS: u64 = 5_000;
+/// A cancelled step's shards get so long: enough to commit what is settled.
+const CANCEL_GRACE_MILLIS: u64 = 1_000;
 
 /// Whether a worker can be given work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,7 +205,11 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
         for seat in self.seats.iter().filter(|seat| seat.fitness != Fitness::Lost) {
             let mut orders = Vec::new();
             for (index, shard) in self.mine(seat).enumerate() {
-                let overdue = seat.watched.cut_millis.is_some_and(|millis| millis > STOP_GRACE_MILLIS);
+                let grace = match stop {
+                    Stop::Suspend => SUSPEND_GRACE_MILLIS,
+                    Stop::Cancel => CANCEL_GRACE_MILLIS,
+                };
+                let overdue = seat.watched.cut_millis.is_some_and(|millis| millis > grace);
                 let single = shard.range.len() <= self.situation.concurrency && shard.adopts.is_some();
                 match stop {
                     // Nobody has begun what is ahead.

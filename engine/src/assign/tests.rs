@@ -119,7 +119,12 @@ fn everybody_gets_one_that_runs_and_one_ahead() {
     let given = assigned(&orders);
     assert_eq!(4, given.len());
     assert_eq!([0, 1, 0, 1], [given[0].0, given[1].0, given[2].0, given[3].0]);
-    assert!(given.iter().map(|(_, range, ..)| range.len()).is_sorted_by(|before, after| before >= after));
+    assert!(
+        given
+            .iter()
+            .map(|(_, range, ..)| range.len())
+            .is_sorted_by(|before, after| before >= after)
+    );
 }
 
 #[test]
@@ -139,12 +144,21 @@ fn a_worker_that_has_not_said_who_it_is_gets_nothing() {
 
 #[test]
 fn what_the_lost_hold_is_sealed_and_then_handed_out() {
-    let mut desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, false)]), desk(vec![], vec![])];
+    let mut desks = [
+        desk(vec![shard(0, 0, 10)], vec![commit(0, 4, false)]),
+        desk(vec![], vec![]),
+    ];
     let mut all = seats(&desks, Watched::default());
     all[0].fitness = Fitness::Lost;
     let first = orders(&record(), &situation(10), &all);
-    assert!(first.contains(&Order::Seal { seat: 0, shard: ShardId(0) }));
-    assert!(assigned(&first).is_empty(), "its range is its own until the seal is written");
+    assert!(first.contains(&Order::Seal {
+        seat: 0,
+        shard: ShardId(0)
+    }));
+    assert!(
+        assigned(&first).is_empty(),
+        "its range is its own until the seal is written"
+    );
 
     desks[0].shards[0].seal = true;
     let mut all = seats(&desks, Watched::default());
@@ -160,12 +174,21 @@ fn a_shard_of_an_older_start_is_sealed() {
     restarted.start = Some(2);
     let desks = [restarted];
     let orders = orders(&record(), &situation(10), &seats(&desks, Watched::default()));
-    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(0) }], orders);
+    assert_eq!(
+        vec![Order::Seal {
+            seat: 0,
+            shard: ShardId(0)
+        }],
+        orders
+    );
 }
 
 #[test]
 fn what_runs_when_its_shard_ends_is_adopted_by_the_same_worker() {
-    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)]), desk(vec![], vec![])];
+    let desks = [
+        desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)]),
+        desk(vec![], vec![]),
+    ];
     let given = assigned(&orders(&record(), &situation(10), &seats(&desks, Watched::default())));
     assert_eq!((0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0))), given[0]);
     assert!(given[1..].iter().all(|(.., adopts)| adopts.is_none()));
@@ -182,35 +205,75 @@ fn what_was_only_ahead_is_not_adopted() {
 
 #[test]
 fn the_idle_are_fed_first_from_what_is_ahead_then_by_a_cut_then_by_a_seal() {
-    let rests = Watched { running_millis: 10_000, cut_millis: None };
-    let desks = [desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![]), desk(vec![], vec![])];
+    let rests = Watched {
+        running_millis: 10_000,
+        cut_millis: None,
+    };
+    let desks = [
+        desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![]),
+        desk(vec![], vec![]),
+    ];
     let first = orders(&record(), &situation(20), &seats(&desks, rests));
-    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(1) }], first);
+    assert_eq!(
+        vec![Order::Seal {
+            seat: 0,
+            shard: ShardId(1)
+        }],
+        first
+    );
 
     let desks = [desk(vec![shard(0, 0, 20)], vec![]), desk(vec![], vec![])];
     let second = orders(&record(), &situation(20), &seats(&desks, rests));
-    assert_eq!(vec![Order::Cut { seat: 0, shard: ShardId(0) }], second);
+    assert_eq!(
+        vec![Order::Cut {
+            seat: 0,
+            shard: ShardId(0)
+        }],
+        second
+    );
 
     let mut told = shard(0, 0, 20);
     told.budget_millis = 0;
     let desks = [desk(vec![told], vec![]), desk(vec![], vec![])];
-    let stuck = Watched { running_millis: 10_000, cut_millis: Some(STUCK_MILLIS) };
+    let stuck = Watched {
+        running_millis: 10_000,
+        cut_millis: Some(STUCK_MILLIS),
+    };
     let third = orders(&record(), &situation(20), &seats(&desks, stuck));
-    assert_eq!(vec![Order::Seal { seat: 0, shard: ShardId(0) }], third);
+    assert_eq!(
+        vec![Order::Seal {
+            seat: 0,
+            shard: ShardId(0)
+        }],
+        third
+    );
 }
 
 #[test]
 fn nothing_is_cut_without_leave() {
-    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let rests = Watched {
+        running_millis: 10_000,
+        cut_millis: None,
+    };
     let desks = [desk(vec![shard(0, 0, 20)], vec![]), desk(vec![], vec![])];
-    let situation = Situation { cuts: 0, ..situation(20) };
+    let situation = Situation {
+        cuts: 0,
+        ..situation(20)
+    };
     assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());
 }
 
 #[test]
 fn a_straggler_gets_one_twin_with_its_range() {
-    let rests = Watched { running_millis: 10_000, cut_millis: None };
-    let mut desks = vec![desk(vec![shard(0, 7, 8)], vec![]), desk(vec![], vec![]), desk(vec![], vec![])];
+    let rests = Watched {
+        running_millis: 10_000,
+        cut_millis: None,
+    };
+    let mut desks = vec![
+        desk(vec![shard(0, 7, 8)], vec![]),
+        desk(vec![], vec![]),
+        desk(vec![], vec![]),
+    ];
     let mut record = record();
     record.ledger = [PartitionRange::new(0, 7)].into_iter().collect();
     let given = assigned(&orders(&record, &situation(8), &seats(&desks, rests)));
@@ -225,9 +288,15 @@ fn a_straggler_gets_one_twin_with_its_range() {
 
 #[test]
 fn a_straggler_that_is_as_slow_as_all_has_no_twin() {
-    let rests = Watched { running_millis: 10_000, cut_millis: None };
+    let rests = Watched {
+        running_millis: 10_000,
+        cut_millis: None,
+    };
     let desks = [desk(vec![shard(0, 0, 1)], vec![]), desk(vec![], vec![])];
-    let situation = Situation { mean_millis: Some(9_000), ..situation(1) };
+    let situation = Situation {
+        mean_millis: Some(9_000),
+        ..situation(1)
+    };
     assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());
 }
 
@@ -244,23 +313,37 @@ fn deferred_partitions_wait_for_their_time_and_carry_their_history() {
         message: String::new(),
     }];
     record.ledger = [PartitionRange::new(0, 3)].into_iter().collect();
-    let early = Situation { now_millis: 499, ..situation(4) };
+    let early = Situation {
+        now_millis: 499,
+        ..situation(4)
+    };
     assert!(orders(&record, &early, &seats(&desks, Watched::default())).is_empty());
-    let due = Situation { now_millis: 500, ..situation(4) };
+    let due = Situation {
+        now_millis: 500,
+        ..situation(4)
+    };
     let given = orders(&record, &due, &seats(&desks, Watched::default()));
-    let Order::Assign { range, history, .. } = &given[0] else { panic!("{given:?}") };
+    let Order::Assign { range, history, .. } = &given[0] else {
+        panic!("{given:?}")
+    };
     assert_eq!(PartitionRange::new(3, 4), *range);
     assert_eq!(Some(History { attempts: 2, deaths: 0 }), *history);
 
     let desks = [desk(vec![shard(0, 3, 4)], vec![])];
-    assert!(orders(&record, &due, &seats(&desks, Watched::default())).is_empty(), "it is live already");
+    assert!(
+        orders(&record, &due, &seats(&desks, Watched::default())).is_empty(),
+        "it is live already"
+    );
 }
 
 #[test]
 fn suspects_are_run_apart() {
     let desks = [desk(vec![], vec![])];
     let suspects = [PartitionRange::new(3, 5)];
-    let situation = Situation { suspects: &suspects, ..situation(8) };
+    let situation = Situation {
+        suspects: &suspects,
+        ..situation(8)
+    };
     for (_, range, mode, _) in assigned(&orders(&record(), &situation, &seats(&desks, Watched::default()))) {
         let inside = suspects[0].intersect(range) == range;
         assert_eq!(inside, mode == Mode::Suspect, "{range}");
@@ -271,28 +354,49 @@ fn suspects_are_run_apart() {
 #[test]
 fn a_suspended_step_finishes_what_runs() {
     let desks = [desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![])];
-    let situation = Situation { stop: Some(Stop::Suspend), ..situation(20) };
+    let situation = Situation {
+        stop: Some(Stop::Suspend),
+        ..situation(20)
+    };
     let told = orders(&record(), &situation, &seats(&desks, Watched::default()));
     assert_eq!(
-        vec![Order::Cut { seat: 0, shard: ShardId(0) }, Order::Seal { seat: 0, shard: ShardId(1) }],
+        vec![
+            Order::Cut {
+                seat: 0,
+                shard: ShardId(0)
+            },
+            Order::Seal {
+                seat: 0,
+                shard: ShardId(1)
+            }
+        ],
         told
     );
 
     let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
     let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
-    assert_eq!(vec![(0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0)))], given);
+    assert_eq!(
+        vec![(0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0)))],
+        given
+    );
 }
 
 #[test]
 fn a_cancelled_step_finishes_nothing() {
     let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
-    let situation = Situation { stop: Some(Stop::Cancel), ..situation(20) };
+    let situation = Situation {
+        stop: Some(Stop::Cancel),
+        ..situation(20)
+    };
     assert!(orders(&record(), &situation, &seats(&desks, Watched::default())).is_empty());
 }
 
 #[test]
 fn budgets_grow_with_the_cluster() {
-    assert_eq!([2_000, 2_000, 10_000, 100_000, 120_000], [1, 20, 100, 1_000, 5_000].map(budget_millis));
+    assert_eq!(
+        [2_000, 2_000, 10_000, 100_000, 120_000],
+        [1, 20, 100, 1_000, 5_000].map(budget_millis)
+    );
 }
 
 proptest! {

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::desks::Desks;
+use super::{desks::Desks, settle::is_condemned};
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;
@@ -226,13 +226,9 @@ impl Pass<'_> {
     /// A partition that killed its worker again and again is set aside, once nobody can settle it otherwise.
     fn settle_poison(&mut self, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
         let free = handout::unassigned(record, total, self.view.desks.protocol().map(|(_, desk)| desk));
-        for suspect in step
-            .suspects
-            .iter()
-            .filter(|suspect| suspect.deaths >= limits::POISON_DEATHS)
-        {
+        for suspect in step.suspects.iter().filter(|suspect| is_condemned(suspect)) {
             let range = suspect.range();
-            if range.len() != 1 || !free.contains(range.start()) {
+            if !free.contains(range.start()) {
                 continue;
             }
             let message = format!("its worker died {} times while it ran this partition", suspect.deaths);

@@ -262,15 +262,20 @@ impl Pass<'_> {
     fn desks(&self, pool: &WorkerPool) -> Result<Desks, WorkflowError> {
         let pods = self.context.pods.watch().borrow().clone();
         let workers = self.context.desks_of_pool(&names::uid(pool));
-        let views = workers.into_iter().map(|worker| {
+        let mut desks = Desks::default();
+        for worker in workers {
             let liveness = self.context.leases.liveness(&pods, &worker);
             let name = worker.name_any();
-            DeskView::read(worker, liveness).map_err(|source| WorkflowError::Unreadable {
-                object: format!("worker {name}"),
-                source,
-            })
-        });
-        Ok(Desks(views.collect::<Result<_, _>>()?))
+            match DeskView::read(worker, liveness) {
+                Ok(view) => desks.0.push(view),
+                // It stays as it is, and nothing on it counts: what it holds is run by others. One broken object must
+                // not stop the run.
+                Err(error) => {
+                    tracing::warn!(worker = name, %error, "a worker's object cannot be read and is left alone")
+                }
+            }
+        }
+        Ok(desks)
     }
 
     /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use braid_crds::{
     PartitionRange, PlanDigest, ShardId, WorkerSpec, WorkflowStatus, limits,
-    status::{Phase, StepStatus},
+    status::{Phase, StepStatus, Suspect},
     worker::{Card, Mode, Outcome, RunRef, Settled, ShardSpec},
     workflow::Step,
 };
@@ -22,6 +22,11 @@ use braid_engine::{
 use kube::ResourceExt as _;
 
 use super::{advance::View, desks::DeskView};
+
+/// Whether a partition has killed its worker often enough to be set aside.
+pub fn is_condemned(suspect: &Suspect) -> bool {
+    suspect.deaths >= limits::POISON_DEATHS && suspect.range().len() == 1
+}
 
 /// Everything that the orders for one run are made from.
 #[derive(Debug)]
@@ -197,8 +202,12 @@ impl Settling<'_> {
         specs: &mut [WorkerSpec],
     ) -> Result<usize, WireError> {
         let Some(plan) = status.plan.as_ref() else { return Ok(0) };
-        let record = self.record(step, status)?;
-        let suspects: Vec<PartitionRange> = status.suspects.iter().map(braid_crds::status::Suspect::range).collect();
+        let mut record = self.record(step, status)?;
+        // Condemned: nobody runs it again, and the next pass finds it free and sets it aside.
+        for suspect in status.suspects.iter().filter(|suspect| is_condemned(suspect)) {
+            record.ledger.insert(suspect.range());
+        }
+        let suspects: Vec<PartitionRange> = status.suspects.iter().map(Suspect::range).collect();
         let concurrency = step
             .run
             .concurrency
