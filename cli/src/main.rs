@@ -1,53 +1,111 @@
 //! `braid`: the command line.
+//!
+//! Each command gives how it ended ([`exit::Exit`]) or why it could not do its work ([`exit::Failure`]), told here and nowhere
+//! else. What people asked for goes to standard output, everything else to standard error.
 
-use std::{
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{process::ExitCode, time::Duration};
 
-use braid_cli::lint::{self, Linter};
-use clap::{Parser, Subcommand, ValueEnum};
+use braid_worker::shim;
+use clap::{CommandFactory as _, Parser as _};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-#[derive(Parser)]
-#[command(
-    name = "braid",
-    version,
-    about = "Split a Workflow over many workers and fold the results exactly once"
-)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+mod args;
+mod change;
+mod check;
+mod exit;
+mod get;
+mod logs;
+mod ls;
+mod out;
+mod progress;
+mod run;
+mod runs;
+mod summary;
+mod text;
 
-#[derive(Subcommand)]
-enum Command {
-    /// Check manifests: where, what, and how to mend it. Exits with 2 if anything is wrong.
-    Lint {
-        /// YAML or JSON files; `-` is standard input.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// How to print the problems.
-        #[arg(short, long, default_value = "text")]
-        output: Output,
-    },
-}
+use args::{Cli, Command};
+use change::Change;
+use exit::{Exit, Failure};
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    /// A line each.
-    Text,
-    /// A list of objects.
-    Json,
-}
+/// Which messages of the system are shown: a filter such as `info` or `braid_operator=debug`.
+const LOG: &str = "BRAID_LOG";
+/// How long blocking work may go on after a command has ended.
+const LAST: Duration = Duration::from_secs(2);
 
-fn main() -> anyhow::Result<ExitCode> {
-    let Command::Lint { files, output } = Cli::parse().command;
-    let problems = lint::files(&Linter::new()?, files.iter().map(PathBuf::as_path).map(Path::as_ref));
-    let mut out = io::stdout().lock();
-    match output {
-        Output::Text => problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&problems)?)?,
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // A shim has neither log nor runtime: it forks and waits for processes.
+    if matches!(command, Command::Shim) {
+        return match shim::Config::from_stdin() {
+            Ok(config) => shim::main(config),
+            Err(error) => told(&Failure::usage(error).doing("cannot take standard input")),
+        };
     }
-    Ok(ExitCode::from(if problems.is_empty() { 0 } else { 2 }))
+    match log().and_then(|()| execute(&command)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => told(&failure),
+    }
+}
+
+fn told(failure: &Failure) -> ExitCode {
+    progress::say(&failure.to_string());
+    failure.exit().into()
+}
+
+fn log() -> Result<(), Failure> {
+    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+    let filter = builder
+        .parse(std::env::var(LOG).unwrap_or_default())
+        .map_err(|error| Failure::usage(error).doing(format!("{LOG} is no filter")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(progress::Log)
+        .with_ansi(text::Tint::of(&std::io::stderr()).0)
+        .with_target(false)
+        .without_time()
+        .init();
+    Ok(())
+}
+
+fn execute(command: &Command) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unreachable(error).doing("cannot start threads"))?;
+    let ended = runtime.block_on(async {
+        match command {
+            Command::Run(args) => run::run(args).await,
+            Command::Lint(args) => check::check(args),
+            Command::Ls(args) => ls::ls(args).await,
+            Command::Get(args) => get::get(args).await,
+            Command::Logs(args) => logs::logs(args).await,
+            Command::Suspend(target) => change::change(target, Change::Suspend).await,
+            Command::Resume(target) => change::change(target, Change::Resume).await,
+            Command::Cancel(target) => change::change(target, Change::Cancel).await,
+            Command::Version => version(),
+            Command::Completion { shell } => completion(*shell),
+            Command::Shim => Err(Failure::usage("a shim is started by a worker")),
+        }
+    });
+    runtime.shutdown_timeout(LAST);
+    ended
+}
+
+fn version() -> Result<Exit, Failure> {
+    let (oldest, newest) = braid_crds::PROTOCOL;
+    out::lines(&[format!(
+        "braid {} (API {}/{}, status format {}, protocol {oldest} to {newest})",
+        env!("CARGO_PKG_VERSION"),
+        braid_crds::GROUP,
+        braid_crds::VERSION,
+        braid_crds::STATUS_FORMAT,
+    )])?;
+    Ok(Exit::Succeeded)
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "braid", &mut script);
+    out::write(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Succeeded)
 }

@@ -1,0 +1,237 @@
+//! `braid run`: a workflow on this machine, from its file to its summary.
+//!
+//! Nothing is started before the file has passed `lint`. State goes to a directory, so a run that was stopped, or killed,
+//! goes on when it is started on that directory again: in the working directory that it was begun in, since what it
+//! reads and runs may be named relative to that.
+
+use std::{env, path::Path};
+
+use braid_cli::{
+    lint::{Linter, Problem},
+    manifest,
+};
+use braid_crds::{Workflow, status::Phase};
+use braid_local::{Hands, LocalCluster, LocalError, NAMESPACE, Settings};
+use braid_worker::runner::ShimCommand;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _, api::PostParams};
+use serde_json::json;
+
+use crate::{
+    args::{ProgressKind, RunArgs, RunOutput},
+    exit::{Exit, Failure},
+    out,
+    progress::{self, Progress},
+    runs::call,
+    summary::{self, Place},
+    text::Tint,
+};
+
+mod follow;
+mod resume;
+mod signals;
+mod state;
+
+use follow::Ended;
+use resume::resume_command;
+use signals::Signals;
+use state::{Chosen, choose};
+
+/// On the object: where the run was begun.
+const DIRECTORY: &str = "braid.dev/directory";
+/// On the object: `spec.suspend` was set by an interrupt, so the next start takes it back.
+pub const INTERRUPTED: &str = "braid.dev/interrupted";
+
+/// Runs a workflow to its end.
+pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let mut workflow = match read(&args.file)? {
+        Ok(workflow) => workflow,
+        Err(problems) => {
+            problems.iter().for_each(|problem| progress::say(&problem.to_string()));
+            return Ok(Exit::Usage);
+        }
+    };
+    manifest::override_params(&mut workflow, args.params.iter().map(String::as_str)).map_err(Failure::usage)?;
+    // From here on, so that nothing is begun that a signal would then not end in order.
+    let signals = Signals::new().map_err(Failure::unreachable)?;
+    let chosen = choose(args, &workflow).await?;
+    if let Chosen::Finished(_, stored) = &chosen {
+        return end(args, stored, &chosen);
+    }
+    if let Some(directory) = chosen.stored().and_then(|stored| stored.annotations().get(DIRECTORY)) {
+        env::set_current_dir(directory).map_err(|error| {
+            Failure::usage(error).doing(format!(
+                "the run was begun in {directory:?}, which is no directory to go on in"
+            ))
+        })?;
+    }
+    let mut progress = Progress::new(args.progress);
+    let workers = args.workers.map(usize::from);
+    let cluster = start(&chosen, workers, &progress).await?;
+    let outcome = drive(args, &cluster, &chosen, workflow, signals, &mut progress).await;
+    let clear = matches!(outcome, Ok(Ended::Finished(_))) && args.output == RunOutput::Table;
+    progress.finish(clear);
+    let at_once = !matches!(outcome, Ok(Ended::Finished(_) | Ended::Suspended(_)));
+    let stopped = stop(cluster, at_once).await;
+    match outcome? {
+        Ended::Finished(workflow) => {
+            let exit = end(args, &workflow, &chosen)?;
+            stopped.map(|()| exit)
+        }
+        Ended::Suspended(workflow) | Ended::Stopped(workflow) => {
+            if args.output == RunOutput::Json {
+                out::json(&summary::document(&workflow))?;
+            }
+            if args.progress != ProgressKind::None {
+                progress::say(&format!(
+                    "braid: interrupted; nothing that was counted is lost. Go on with\n  {}",
+                    resume_command(args, chosen.state())
+                ));
+            }
+            stopped.map(|()| Exit::Interrupted)
+        }
+    }
+}
+
+/// The workflow of a file, or what is wrong with it.
+fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
+    let mut workflows = match Linter::new().map_err(Failure::unreachable)?.file(file) {
+        Ok(workflows) => workflows,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let (Some(workflow), true) = (workflows.pop(), workflows.is_empty()) else {
+        return Err(Failure::usage(format!(
+            "{} has {} workflows, and a run is of one",
+            file.display(),
+            workflows.len()
+        ))
+        .help("give each a file of its own"));
+    };
+    if workflow.metadata.name.is_none() {
+        return Err(Failure::usage(format!("{}: metadata.name is missing", file.display())));
+    }
+    Ok(Ok(workflow))
+}
+
+async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> Result<LocalCluster, Failure> {
+    let directory = env::current_dir().map_err(|error| Failure::unreachable(error).doing("the working directory"))?;
+    let program = env::current_exe().map_err(|error| Failure::unreachable(error).doing("this program's own path"))?;
+    let shim = ShimCommand {
+        program,
+        args: vec!["shim".into()],
+    };
+    let mut settings = Settings::new(directory, Hands::Shim(shim));
+    settings.state = Some(chosen.state().clone());
+    settings.workers = workers.unwrap_or(settings.workers);
+    let (workers, noun) = match settings.workers {
+        1 => (1, "worker"),
+        more => (more, "workers"),
+    };
+    let verb = if chosen.stored().is_some() { "going on, " } else { "" };
+    progress.note(&format!(
+        "{verb}local, {workers} {noun}, state in {}",
+        chosen.state().path().display()
+    ));
+    LocalCluster::start(settings).await.map_err(|error| {
+        let in_use = matches!(
+            &error,
+            LocalError::Server(braid_apiserver::BuildError::Locked { .. })
+        );
+        let failure = Failure::unreachable(error).doing("cannot start");
+        if in_use {
+            failure.help("`braid get --state DIR` shows that run")
+        } else {
+            failure
+        }
+    })
+}
+
+/// Creates the workflow, or brings the stored one up to date, and follows it to its end.
+async fn drive(
+    args: &RunArgs,
+    cluster: &LocalCluster,
+    chosen: &Chosen,
+    mut workflow: Workflow,
+    signals: Signals,
+    progress: &mut Progress,
+) -> Result<Ended, Failure> {
+    let api: Api<Workflow> = Api::namespaced(cluster.client(), NAMESPACE);
+    let created = match chosen.stored() {
+        None => {
+            if let Ok(directory) = env::current_dir() {
+                let directory = directory.to_string_lossy().into_owned();
+                workflow.annotations_mut().insert(DIRECTORY.to_owned(), directory);
+            }
+            workflow.metadata.namespace = Some(NAMESPACE.to_owned());
+            call(api.create(&PostParams::default(), &workflow)).await
+        }
+        Some(stored) => {
+            let change = state::renewal(stored, &workflow, args.resume);
+            let params = kube::api::PatchParams::default();
+            call(api.patch(&stored.name_any(), &params, &kube::api::Patch::Merge(&change))).await
+        }
+    };
+    let workflow = created.map_err(refused)?;
+    let interrupt = json!({
+        "metadata": {"annotations": {INTERRUPTED: "true"}},
+        "spec": {"suspend": true},
+    });
+    follow::follow(&api, workflow, &interrupt, signals, progress).await
+}
+
+/// The server's own words about a manifest; or that there was no answer.
+fn refused(error: crate::runs::RunError) -> Failure {
+    match error {
+        crate::runs::RunError::Api(kube::Error::Api(status)) if (400..500).contains(&status.code) => {
+            Failure::usage(status.message).doing("the workflow is refused")
+        }
+        other => other.into(),
+    }
+}
+
+/// Ends what runs: in order, and where it should not be waited for, without it.
+async fn stop(cluster: LocalCluster, at_once: bool) -> Result<(), Failure> {
+    if at_once {
+        for uid in cluster.pods().alive() {
+            cluster.pods().kill(&uid);
+        }
+    }
+    cluster
+        .stop()
+        .await
+        .map_err(|error| Failure::unreachable(error).doing("the state could not be closed"))
+}
+
+/// Prints what the run has come to.
+fn end(args: &RunArgs, workflow: &Workflow, chosen: &Chosen) -> Result<Exit, Failure> {
+    match args.output {
+        RunOutput::Json => out::json(&summary::document(workflow))?,
+        RunOutput::Table => {
+            let name = match &args.state {
+                Some(_) => format!("--state {}", resume::quoted(&chosen.state().path().to_string_lossy())),
+                None => workflow.name_any(),
+            };
+            let place = Place {
+                running: false,
+                name: &name,
+            };
+            let tint = Tint::of(&std::io::stdout());
+            out::lines(&summary::lines(workflow, place, Timestamp::now(), tint))?
+        }
+    };
+    Ok(exit_of(workflow))
+}
+
+fn exit_of(workflow: &Workflow) -> Exit {
+    let status = workflow.status.clone().unwrap_or_default();
+    let refused = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == "Accepted" && condition.status == "False");
+    match status.phase {
+        Phase::Succeeded => Exit::Succeeded,
+        Phase::Cancelled => Exit::Cancelled,
+        _ if refused => Exit::Cancelled,
+        _ => Exit::Failed,
+    }
+}

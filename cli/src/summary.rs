@@ -1,0 +1,260 @@
+//! A run as people and programs read it.
+
+use std::time::Duration;
+
+use braid_crds::{
+    Workflow,
+    status::{FailureCause, Phase, StepStatus, WorkflowStatus},
+};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+use crate::text::{Align, Colour, Table, Tint, clean, clock, count, value};
+
+/// Keys of a keyed result that are shown; the JSON document has all.
+const KEYS: usize = 20;
+/// Characters of a value that are shown.
+const VALUE: usize = 100;
+
+/// The document of `-o json`: what the run has come to. Names and shapes are kept.
+pub fn document(workflow: &Workflow) -> Value {
+    let status = workflow.status.clone().unwrap_or_default();
+    let steps: Map<String, Value> = in_order(workflow, &status)
+        .map(|(name, step)| {
+            let results: Map<String, Value> = step
+                .results
+                .iter()
+                .map(|result| (result.name.clone(), result.value.clone().unwrap_or_default()))
+                .collect();
+            let counts = &step.partitions;
+            let step = json!({
+                "phase": step.phase,
+                "partitions": {"total": counts.total, "succeeded": counts.succeeded, "failed": counts.failed},
+                "results": results,
+            });
+            (name, step)
+        })
+        .collect();
+    json!({"phase": status.phase, "outputs": status.outputs, "steps": steps})
+}
+
+/// The steps in the order of the file; one that has no record yet is pending.
+pub fn in_order<'a>(
+    workflow: &'a Workflow,
+    status: &'a WorkflowStatus,
+) -> impl Iterator<Item = (String, StepStatus)> + 'a {
+    workflow.spec.steps.iter().map(|spec| {
+        let known = status.steps.iter().find(|step| step.name == spec.name);
+        (spec.name.clone(), known.cloned().unwrap_or_default())
+    })
+}
+
+/// Where a run's object is and whether a process runs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Whether it goes on.
+    pub running: bool,
+    /// What commands about this run are given to name it.
+    pub name: &'a str,
+}
+
+/// Since when, or how long.
+pub fn time_of(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
+    between(
+        status.started_at.as_ref().map(|time| time.0),
+        status.finished_at.as_ref().map(|time| time.0),
+        now,
+    )
+}
+
+fn between(start: Option<Timestamp>, end: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    start.map(|start| Duration::try_from(end.unwrap_or(now).duration_since(start)).unwrap_or_default())
+}
+
+/// The phase as it is told: a run that no process runs does not run, whatever was written last.
+pub fn phase_text(phase: Phase, running: bool) -> String {
+    if running || phase.is_terminal() || phase == Phase::Suspended {
+        format!("{phase:?}")
+    } else {
+        "Interrupted".to_owned()
+    }
+}
+
+/// The colour of a phase.
+pub fn colour(phase: Phase) -> Colour {
+    match phase {
+        Phase::Succeeded => Colour::Green,
+        Phase::Failed => Colour::Red,
+        Phase::Cancelled | Phase::Paused | Phase::Suspended | Phase::Stopped | Phase::Waiting => Colour::Yellow,
+        Phase::Running | Phase::Planning => Colour::Cyan,
+        Phase::Pending | Phase::Skipped => Colour::Dim,
+    }
+}
+
+/// The sign of a phase.
+pub fn sign(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Succeeded => "✔",
+        Phase::Failed => "✘",
+        Phase::Cancelled | Phase::Stopped => "■",
+        Phase::Paused | Phase::Suspended => "‖",
+        Phase::Running | Phase::Planning => "▶",
+        Phase::Waiting => "…",
+        Phase::Pending | Phase::Skipped => "·",
+    }
+}
+
+/// The summary: how it stands, a table of its steps, results, outputs, failures by cause.
+pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) -> Vec<String> {
+    let status = workflow.status.clone().unwrap_or_default();
+    let mut lines = vec![headline(workflow, &status, place, now, tint)];
+    let message = status.summary.as_ref().map_or("", |summary| summary.message.as_str());
+    if status.phase != Phase::Succeeded && !message.is_empty() {
+        lines.push(format!("  {}", clean(message, 300)));
+    }
+    lines.push(String::new());
+    lines.extend(steps(workflow, &status, now, tint));
+    let mut results = Vec::new();
+    for (name, step) in in_order(workflow, &status) {
+        for result in &step.results {
+            if let Some(given) = &result.value {
+                results.push((format!("{name}.{}", result.name), given.clone()));
+            }
+        }
+    }
+    let so_far = if status.phase.is_terminal() { "" } else { " (so far)" };
+    lines.extend(values(&format!("results{so_far}"), &results, tint));
+    let outputs: Vec<(String, Value)> = status.outputs.into_iter().collect();
+    lines.extend(values("outputs", &outputs, tint));
+    let mut failed = Vec::new();
+    for step in &status.steps {
+        for cause in &step.failures {
+            failed.extend(failure(step, cause, place, tint));
+        }
+    }
+    if !failed.is_empty() {
+        lines.extend([String::new(), tint.paint(Colour::Bold, "failures")]);
+        lines.append(&mut failed);
+    }
+    lines
+}
+
+fn headline(workflow: &Workflow, status: &WorkflowStatus, place: Place<'_>, now: Timestamp, tint: Tint) -> String {
+    let phase = phase_text(status.phase, place.running);
+    let mut line = format!(
+        "{} {}  {}",
+        tint.paint(colour(status.phase), sign(status.phase)),
+        tint.paint(Colour::Bold, &workflow.name_any()),
+        tint.paint(colour(status.phase), &phase),
+    );
+    if let Some(took) = time_of(status, now).filter(|_| place.running || status.phase.is_terminal()) {
+        let word = if status.phase.is_terminal() { "in" } else { "for" };
+        line.push_str(&format!(" {word} {}", clock(took)));
+    }
+    let params: Vec<String> = workflow
+        .spec
+        .params
+        .iter()
+        .filter_map(|param| {
+            let given = param.value.as_ref().or(param.default.as_ref())?;
+            let text = match given {
+                Value::String(text) => clean(text, 40),
+                other => clean(&other.to_string(), 40),
+            };
+            Some(format!("{}={text}", param.name))
+        })
+        .collect();
+    if !params.is_empty() {
+        line.push_str(&tint.paint(Colour::Dim, &format!("   {}", params.join(" "))));
+    }
+    line
+}
+
+fn steps(workflow: &Workflow, status: &WorkflowStatus, now: Timestamp, tint: Tint) -> Vec<String> {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[Left, Left, Right, Right, Right, Right]);
+    let heads = ["STEP", "PHASE", "PARTITIONS", "FAILED", "RETRIED", "TIME"];
+    table.row(heads.map(|head| tint.paint(Colour::Dim, head)));
+    for (name, step) in in_order(workflow, status) {
+        let counts = &step.partitions;
+        let settled = counts.succeeded.saturating_add(counts.failed);
+        let planned = step.plan.is_some();
+        let partitions = match (planned, settled == counts.total) {
+            (false, _) => "-".to_owned(),
+            (true, true) => count(settled),
+            (true, false) => format!("{}/{}", count(settled), count(counts.total)),
+        };
+        let number = |number: u64, colour| match (planned, number) {
+            (false, _) => "-".to_owned(),
+            (true, 0) => "0".to_owned(),
+            (true, number) => tint.paint(colour, &count(number)),
+        };
+        let took = between(
+            step.started_at.as_ref().map(|time| time.0),
+            step.finished_at.as_ref().map(|time| time.0),
+            now,
+        );
+        table.row([
+            name,
+            tint.paint(colour(step.phase), &format!("{:?}", step.phase)),
+            partitions,
+            number(counts.failed, Colour::Red),
+            number(step.retried, Colour::Yellow),
+            took.map_or_else(|| "-".to_owned(), clock),
+        ]);
+    }
+    table.lines("  ")
+}
+
+/// Values by name: the plain ones side by side with their names, the keyed ones as a table below theirs.
+fn values(title: &str, named: &[(String, Value)], tint: Tint) -> Vec<String> {
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), tint.paint(Colour::Bold, title)];
+    let mut plain = Table::new(&[Align::Left, Align::Right]);
+    for (name, given) in named.iter().filter(|(_, given)| !given.is_object()) {
+        plain.row([clean(name, VALUE), value(given, VALUE)]);
+    }
+    lines.extend(plain.lines("  "));
+    for (name, given) in named {
+        let Value::Object(keyed) = given else { continue };
+        lines.push(format!("  {}", clean(name, VALUE)));
+        let mut table = Table::new(&[Align::Left, Align::Right]);
+        for (key, given) in keyed.iter().take(KEYS) {
+            table.row([clean(key, VALUE), value(given, VALUE)]);
+        }
+        lines.extend(table.lines("    "));
+        if let Some(more) = keyed.len().checked_sub(KEYS).filter(|more| *more > 0) {
+            let more = format!("    {} more (-o json has all)", count(more as u64));
+            lines.push(tint.paint(Colour::Dim, &more));
+        }
+    }
+    lines
+}
+
+fn failure(step: &StepStatus, cause: &FailureCause, place: Place<'_>, tint: Tint) -> [String; 2] {
+    let times = if cause.attempts == 1 { "attempt" } else { "attempts" };
+    let message = match cause.message.as_str() {
+        "" => String::new(),
+        message => format!(" {:?}", clean(message, 200)),
+    };
+    [
+        format!(
+            "  {}: {} × {}{message}  (first: partition {}, {} {times})",
+            step.name,
+            count(cause.count),
+            tint.paint(Colour::Red, &clean(&cause.reason, 64)),
+            cause.sample,
+            cause.attempts,
+        ),
+        tint.paint(
+            Colour::Dim,
+            &format!(
+                "    braid logs {} {} --partition {}",
+                place.name, step.name, cause.sample
+            ),
+        ),
+    ]
+}

@@ -1,0 +1,69 @@
+//! Text for people: numbers, times, tables, colours. Pure.
+
+mod number;
+mod table;
+mod tint;
+
+pub use number::{clock, count, decimal, rate};
+pub use table::{Align, Table};
+pub use tint::{Colour, Tint};
+
+use serde_json::Value;
+
+/// A text without control characters (what user code gives may hold any), at most so long.
+pub fn clean(text: &str, most: usize) -> String {
+    let mut cleaned: String = text
+        .chars()
+        .take(most)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(most).is_some() {
+        cleaned.pop();
+        cleaned.push('…');
+    }
+    cleaned
+}
+
+/// How many columns a text takes, colours left out.
+pub fn width(text: &str) -> usize {
+    console::measure_text_width(text)
+}
+
+/// A value on one line: numbers grouped by thousands, texts as they are, the rest as JSON.
+pub fn value(value: &Value, most: usize) -> String {
+    match value {
+        Value::Number(number) => decimal(&number.to_string()),
+        Value::String(text) if is_integer(text) => decimal(text),
+        Value::String(text) => clean(text, most),
+        other => clean(&other.to_string(), most),
+    }
+}
+
+/// Whole numbers beyond 2^53 are strings in results.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.len() >= 16 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_readable() {
+        assert_eq!("1,234", value(&json!(1234), 80));
+        assert_eq!("-1,234.5", value(&json!(-1234.5), 80));
+        assert_eq!("1e300", value(&json!(1e300), 80));
+        assert_eq!("9,007,199,254,740,993", value(&json!("9007199254740993"), 80));
+        assert_eq!("2013", value(&json!("2013"), 80));
+        assert_eq!("[1,2]", value(&json!([1, 2]), 80));
+        assert_eq!("abc…", value(&json!("abcdefg"), 4));
+    }
+
+    #[test]
+    fn terminals_are_not_spoken_to_by_user_code() {
+        assert_eq!("\u{fffd}[2Jx\u{fffd}", clean("\u{1b}[2Jx\n", 80));
+    }
+}
