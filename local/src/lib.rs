@@ -5,7 +5,14 @@
 //! killed leaves its state directory: started on it again, it goes on. Nothing of the dead process lives on (its
 //! workers' pods are not among this process's), so whatever they had not committed is handed out anew at once.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use braid_apiserver::{ApiServer, BuildError, Faults};
 use braid_operator::{Counters, OperatorError, Options as OperatorOptions, pods::PodView};
@@ -42,6 +49,20 @@ pub enum Hands {
     Shim(ShimCommand),
     /// Nothing: every partition succeeds at once with these results. Measures all but user code.
     Noop(Option<Bytes>),
+    /// These by turns, a pod each: for workers that differ.
+    ByTurns(Vec<Hands>),
+}
+
+impl Hands {
+    /// What the pod with this number has.
+    fn of(&self, number: usize) -> Self {
+        match self {
+            Self::ByTurns(turns) => turns
+                .get(number.checked_rem(turns.len()).unwrap_or(0))
+                .map_or_else(|| self.clone(), |hands| hands.of(number)),
+            hands => hands.clone(),
+        }
+    }
 }
 
 /// What a local cluster is started with.
@@ -55,6 +76,8 @@ pub struct Settings {
     pub base_dir: PathBuf,
     /// What runs user code.
     pub hands: Hands,
+    /// How patient workers are with their shims.
+    pub shim_limits: Limits,
     /// How long a worker's Lease lasts.
     pub worker_lease: Duration,
     /// How long the leader's Lease lasts.
@@ -72,6 +95,7 @@ impl Settings {
             workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             base_dir,
             hands,
+            shim_limits: Limits::default(),
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),
             faults: Faults::default(),
@@ -246,11 +270,13 @@ impl Operator {
 
 /// What a pod does here: a worker.
 fn body(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Body {
-    let hands = settings.hands.clone();
+    let (turns, limits) = (settings.hands.clone(), settings.shim_limits.clone());
+    let started = AtomicUsize::new(0);
     let mut options = WorkerOptions::new(settings.base_dir.clone());
     options.rhythm = Rhythm::every(settings.worker_lease / 3);
     Arc::new(move |pod: PodView, stop| {
-        let (client, hands, options, logs) = (client.clone(), hands.clone(), options.clone(), logs.clone());
+        let hands = turns.of(started.fetch_add(1, Ordering::Relaxed));
+        let (client, limits, options, logs) = (client.clone(), limits.clone(), options.clone(), logs.clone());
         Box::pin(async move {
             let identity = WorkerIdentity {
                 namespace: pod.namespace,
@@ -259,9 +285,10 @@ fn body(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Bo
             };
             let ended = match hands {
                 Hands::Shim(command) => {
-                    let runner = ShimRunner::new(command, Limits::default(), logs);
+                    let runner = ShimRunner::new(command, limits, logs);
                     Box::pin(WorkerTask::run(client, identity, runner, options, stop)).await
                 }
+                Hands::ByTurns(_) => return Err("nothing to run user code with: no turns are given".to_owned()),
                 Hands::Noop(results) => {
                     Box::pin(WorkerTask::run(
                         client,

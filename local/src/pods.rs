@@ -33,6 +33,7 @@ pub struct LocalPods {
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     views: watch::Sender<Pods>,
     tasks: TaskTracker,
+    closed: AtomicBool,
 }
 
 struct Pod {
@@ -53,6 +54,7 @@ impl LocalPods {
                 pods: Vec::new(),
             }),
             tasks: TaskTracker::new(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -84,10 +86,11 @@ impl LocalPods {
         }
     }
 
-    /// Ends all pods and waits for them.
+    /// Ends all pods and waits for them. No pod is started any more.
     pub async fn shutdown(&self) {
         let stops: Vec<CancellationToken> = {
             let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+            self.closed.store(true, Ordering::SeqCst);
             pods.values()
                 .map(|pod| (pod.gate.set(false), pod.stop.clone()).1)
                 .collect()
@@ -124,14 +127,16 @@ impl LocalPods {
             task: None,
             gate,
         };
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.clone(), pod);
-        let running = self.tasks.spawn(body);
-        if let Some(pod) = self.pods.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&uid) {
-            pod.task = Some(running.abort_handle());
-        }
+        let running = {
+            let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            let running = self.tasks.spawn(body);
+            let task = Some(running.abort_handle());
+            pods.insert(uid.clone(), Pod { task, ..pod });
+            running
+        };
         let (pods, views) = (self.pods.clone(), self.views.clone());
         self.tasks.spawn(async move {
             let state = match running.await {
@@ -240,3 +245,6 @@ impl Future for Gated {
         self.inner.as_mut().poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests;
