@@ -20,12 +20,12 @@ use crate::{
     script::{Act, Scripted, stdin},
 };
 
-fn files(url: &str, split: FilesSource) -> Card {
+fn files(url: &str, split: &FilesSource) -> Card {
     Card {
         source: Source {
             files: Some(FilesSource {
                 url: url.into(),
-                ..split
+                ..split.clone()
             }),
             ..Source::default()
         },
@@ -57,7 +57,7 @@ async fn files_are_planned_and_every_line_is_read_once() {
     let keep = read.clone();
     let runner = Scripted::new(8, move |attempt| {
         let bytes = stdin(&attempt.input);
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let lines = bytes.split(|byte| *byte == b'\n').count().saturating_sub(1);
         let Input::One { name, .. } = &attempt.input else {
             panic!("{attempt:?}")
         };
@@ -71,7 +71,7 @@ async fn files_are_planned_and_every_line_is_read_once() {
         bytes: 100,
         ..FilesSource::default()
     };
-    let mut card = files("in/**/*.txt", source);
+    let mut card = files("in/**/*.txt", &source);
     let planned = plan(&bench, &card).await;
     assert_eq!((planned.files, planned.bytes), (3, (first.len() + second.len()) as u64));
     // Planning again finds the same objects.
@@ -108,7 +108,7 @@ async fn a_file_that_changed_fails_its_partition_only() {
     bench.start(Scripted::new(4, |_| Act::Give("1".into()))).await;
     let mut card = files(
         "*",
-        FilesSource {
+        &FilesSource {
             files: 1,
             ..FilesSource::default()
         },
@@ -141,7 +141,7 @@ async fn no_files_stop_the_step_with_a_reason() {
     bench.start(Scripted::new(1, |_| Act::Hang)).await;
     let card = files(
         "nothing/*",
-        FilesSource {
+        &FilesSource {
             files: 1,
             ..FilesSource::default()
         },

@@ -70,7 +70,7 @@ async fn a_long_wait_is_deferred_with_what_is_known() {
     // Handed out again for its last attempt.
     let shard = bench
         .assign(&card, 1, 2, |spec| {
-            spec.history = Some(History { attempts: 2, deaths: 0 })
+            spec.history = Some(History { attempts: 2, deaths: 0 });
         })
         .await;
     let entry = bench.sealed(shard).await;
