@@ -7,7 +7,7 @@ root=${1:-${CARGO_HOME:-$HOME/.cargo}/registry/src}
 cd "$root"
 # awk counts lines as grep does: a last line without its end is a line. It is started for each so many files, so it prints
 # sums for a second awk to add.
-find . -mindepth 3 -type f -name '*.rs' -print0 |
+find . -mindepth 3 -type f -name '*.rs' -not -path '*/.*' -print0 |
   xargs -0 awk '
     FNR == 1 { split(FILENAME, path, "/") }
     { lines += 1 }
@@ -16,7 +16,7 @@ find . -mindepth 3 -type f -name '*.rs' -print0 |
       print "lines", lines + 0
       for (crate in crates) print "crate", crates[crate], crate
     }' |
-  awk -v files="$(find . -mindepth 3 -type f -name '*.rs' -print0 | tr -dc '\0' | wc -c)" '
+  awk -v files="$(find . -mindepth 3 -type f -name '*.rs' -not -path '*/.*' -print0 | tr -dc '\0' | wc -c)" '
     $1 == "lines" { lines += $2 }
     $1 == "crate" { all += $2; crates[$3] += $2 }
     END {

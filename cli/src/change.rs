@@ -66,7 +66,9 @@ async fn apply(run: &Run, change: Change) -> Result<String, Failure> {
         return Err(Failure::usage(format!("{name} has ended: {phase:?}")));
     }
     if workflow.spec.cancel && change != Change::Cancel && phase != Phase::Cancelled {
-        return Err(Failure::usage(format!("{name} is being cancelled, which cannot be taken back")));
+        return Err(Failure::usage(format!(
+            "{name} is being cancelled, which cannot be taken back"
+        )));
     }
     run.patch(&name, &change.patch()).await?;
     let (now, later) = change.told();

@@ -52,10 +52,11 @@ async fn still_going(directory: &Path) -> Result<bool, Failure> {
         Err(error) => return Err(error.into()),
     };
     let running = run.is_running();
-    let ended = run
-        .find_workflow()
-        .await
-        .map(|found| found.and_then(|workflow| workflow.status).is_some_and(|status| status.phase.is_terminal()));
+    let ended = run.find_workflow().await.map(|found| {
+        found
+            .and_then(|workflow| workflow.status)
+            .is_some_and(|status| status.phase.is_terminal())
+    });
     run.close().await?;
     Ok(running && !ended.unwrap_or(true))
 }

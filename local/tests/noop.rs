@@ -23,7 +23,11 @@ async fn finish(api: &Api<Workflow>) -> Workflow {
         if found.status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{}", serde_json::to_string_pretty(&found.status).unwrap());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            serde_json::to_string_pretty(&found.status).unwrap()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -48,7 +52,12 @@ async fn counts_every_partition_once() {
     api.create(&PostParams::default(), &run).await.unwrap();
     let done = finish(&api).await;
     let status = done.status.unwrap();
-    assert_eq!(Phase::Succeeded, status.phase, "{}", serde_json::to_string_pretty(&status).unwrap());
+    assert_eq!(
+        Phase::Succeeded,
+        status.phase,
+        "{}",
+        serde_json::to_string_pretty(&status).unwrap()
+    );
     assert_eq!(Some(&json!(50_003)), status.outputs.get("total"));
     assert_eq!("0-49999", status.steps.first().unwrap().ledger.to_string());
     assert_eq!(0, cluster.counters().read().held_in_part);

@@ -245,7 +245,10 @@ impl Heartbeat {
 
     fn fail(&self, error: &CallError) {
         let before = self.health.borrow().failures;
-        if before == 0 {
+        // The operator makes the Lease after the worker's object: at first there is none yet.
+        let expected = matches!(error, CallError::NotFound) && before < 3;
+        let told = before > 0 && !(before == 3 && matches!(error, CallError::NotFound));
+        if !expected && !told {
             tracing::warn!(lease = %self.name, %error, "the Lease was not renewed; trying on");
         } else {
             tracing::debug!(lease = %self.name, %error, failures = before, "the Lease was not renewed");

@@ -127,8 +127,15 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Takes a pattern apart.
+    /// Takes a pattern apart. A leading `~/` is the home directory of whoever runs the worker.
     pub(crate) fn new(text: &str) -> Result<Self, PlanningError> {
+        match (text.strip_prefix("~/"), std::env::home_dir()) {
+            (Some(below), Some(home)) => Self::resolved(&home.join(below).to_string_lossy()),
+            _ => Self::resolved(text),
+        }
+    }
+
+    fn resolved(text: &str) -> Result<Self, PlanningError> {
         if text.contains("://") {
             return Err(PlanningError::NotAPath(text.chars().take(200).collect()));
         }
@@ -147,8 +154,10 @@ impl Pattern {
         let parts: Vec<Component<'_>> = whole.components().collect();
         let special = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
         let fixed = parts.iter().position(special);
+        // Of the part with wildcards: a fixed directory says nothing about what is wanted below it.
         let hidden = parts
             .iter()
+            .skip(fixed.unwrap_or(0))
             .any(|part| matches!(part, Component::Normal(name) if name.to_string_lossy().starts_with('.')));
         let root: PathBuf = match fixed {
             Some(fixed) => parts.iter().take(fixed).collect(),

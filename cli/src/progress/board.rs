@@ -98,10 +98,7 @@ impl Row {
     fn pace(&self, now: Instant, tint: Tint) -> Vec<String> {
         let (settled, total) = (self.settled(), self.step.partitions.total);
         let mut parts = vec![format!("{}/{}", count(settled), count(total))];
-        let speed = self
-            .speed
-            .per_second(now)
-            .filter(|_| self.step.phase == Phase::Running);
+        let speed = self.speed.per_second(now).filter(|_| self.step.phase == Phase::Running);
         parts.extend(speed.map(rate));
         if self.step.partitions.failed > 0 {
             let failed = format!("failed {}", count(self.step.partitions.failed));
@@ -130,7 +127,10 @@ impl Row {
     }
 
     fn waits_for(&self, rows: &[Row]) -> String {
-        let open = |name: &&String| rows.iter().any(|row| row.name == **name && !row.step.phase.is_terminal());
+        let open = |name: &&String| {
+            rows.iter()
+                .any(|row| row.name == **name && !row.step.phase.is_terminal())
+        };
         let names: Vec<&str> = self.after.iter().filter(open).map(String::as_str).collect();
         if names.is_empty() {
             "begins".to_owned()
@@ -143,7 +143,12 @@ impl Row {
 #[allow(clippy::cast_precision_loss)] // for people
 fn left(partitions: u64, per_second: f64) -> Option<String> {
     let time = Duration::try_from_secs_f64(partitions as f64 / per_second).ok()?;
-    (partitions > 0).then(|| format!("{} left", clock(Duration::from_secs(time.as_secs().max(1))).replace(".0s", "s")))
+    (partitions > 0).then(|| {
+        format!(
+            "{} left",
+            clock(Duration::from_secs(time.as_secs().max(1))).replace(".0s", "s")
+        )
+    })
 }
 
 /// How much of the whole, in thousandths.
@@ -214,7 +219,11 @@ impl Board {
         lines.truncate(room);
         let idle = !matches!(self.phase, Phase::Running | Phase::Planning) && !self.phase.is_terminal();
         if idle && !self.message.is_empty() {
-            lines.push(canvas.tint.paint(Colour::Yellow, &format!("   {}", clean(&self.message, 300))));
+            lines.push(
+                canvas
+                    .tint
+                    .paint(Colour::Yellow, &format!("   {}", clean(&self.message, 300))),
+            );
         }
         lines
             .iter()
@@ -226,10 +235,7 @@ impl Board {
         let tint = canvas.tint;
         let phase = row.step.phase;
         let sign = match phase {
-            Phase::Running | Phase::Planning => SPINNER
-                .get(canvas.frame % SPINNER.len())
-                .copied()
-                .unwrap_or_default(),
+            Phase::Running | Phase::Planning => SPINNER.get(canvas.frame % SPINNER.len()).copied().unwrap_or_default(),
             other => sign(other),
         };
         let sign = tint.paint(colour(phase), sign);

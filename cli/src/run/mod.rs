@@ -133,10 +133,7 @@ async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> 
         chosen.state().path().display()
     ));
     LocalCluster::start(settings).await.map_err(|error| {
-        let in_use = matches!(
-            &error,
-            LocalError::Server(braid_apiserver::BuildError::Locked { .. })
-        );
+        let in_use = matches!(&error, LocalError::Server(braid_apiserver::BuildError::Locked { .. }));
         let failure = Failure::unreachable(error).doing("cannot start");
         if in_use {
             failure.help("`braid get --state DIR` shows that run")

@@ -58,8 +58,10 @@ pub async fn choose(args: &RunArgs, workflow: &Workflow) -> Result<Chosen, Failu
                 Err(error) => return Err(error.into()),
             }
         }
-        return Err(Failure::usage(format!("there is no unfinished run of {name} that could go on"))
-            .help("`braid ls` lists all runs; a run with --state DIR goes on with --state DIR"));
+        return Err(
+            Failure::usage(format!("there is no unfinished run of {name} that could go on"))
+                .help("`braid ls` lists all runs; a run with --state DIR goes on with --state DIR"),
+        );
     }
     let Some(directory) = &args.state else {
         return Ok(Chosen::Fresh(StateDir::fresh(&name).map_err(Failure::unreachable)?));
@@ -95,8 +97,11 @@ fn is_finished(workflow: &Workflow) -> bool {
 /// Refuses to go on with another workflow than was begun.
 fn fits(stored: &Workflow, given: &Workflow, directory: &Path) -> Result<(), Failure> {
     let refuse = |what: String| {
-        Err(Failure::usage(format!("the state in {} is of another run: {what}", directory.display()))
-            .help("choose another --state DIR for this one, or give the file and params that it was begun with"))
+        Err(Failure::usage(format!(
+            "the state in {} is of another run: {what}",
+            directory.display()
+        ))
+        .help("choose another --state DIR for this one, or give the file and params that it was begun with"))
     };
     let (there, here) = (stored.name_any(), given.name_any());
     if there != here {

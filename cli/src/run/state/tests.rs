@@ -20,7 +20,11 @@ fn spec(year: i64, script: &str, tolerated: i64) -> Value {
 #[test]
 fn another_run_is_told_from_the_same() {
     let stored = workflow(spec(2013, "x", 0));
-    let told = |given: Value| fits(&stored, &workflow(given), Path::new("/d")).err().map(|failure| failure.to_string());
+    let told = |given: Value| {
+        fits(&stored, &workflow(given), Path::new("/d"))
+            .err()
+            .map(|failure| failure.to_string())
+    };
     assert_eq!(None, told(spec(2013, "x", 0)));
     assert_eq!(None, told(spec(2013, "x", 5)), "may change while it runs");
     let year = told(spec(2014, "x", 0)).unwrap();
