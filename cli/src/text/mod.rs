@@ -55,7 +55,7 @@ mod tests {
     fn values_are_readable() {
         assert_eq!("1,234", value(&json!(1234), 80));
         assert_eq!("-1,234.5", value(&json!(-1234.5), 80));
-        assert_eq!("1e300", value(&json!(1e300), 80));
+        assert_eq!("1e+300", value(&json!(1e300), 80));
         assert_eq!("9,007,199,254,740,993", value(&json!("9007199254740993"), 80));
         assert_eq!("2013", value(&json!("2013"), 80));
         assert_eq!("[1,2]", value(&json!([1, 2]), 80));

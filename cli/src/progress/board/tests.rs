@@ -66,7 +66,8 @@ fn a_running_step_has_a_bar_a_speed_and_an_end() {
     later.results = vec![StepResult {
         name: "rows".into(),
         value: Some(json!(612_340_000)),
-        ..StepResult::default()
+        count: 1,
+        state: String::new(),
     }];
     let now = start + Duration::from_secs(10);
     board.update(&workflow(vec![later, step("publish", Phase::Pending, 0, 0)]), now);
