@@ -180,7 +180,7 @@ impl LocalCluster {
 
     /// The pods, to kill and pause them.
     #[must_use]
-    pub fn pods(&self) -> &LocalPods {
+    pub fn pods(&self) -> &Arc<LocalPods> {
         &self.pods
     }
 

@@ -12,6 +12,9 @@ use braid_worker::{runner::ShimCommand, shim};
 use kube::{Api, Client, ResourceExt as _, api::PostParams, runtime::wait};
 use serde_json::Value;
 
+/// The pause before a watch that failed is begun again.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Why a run was not seen through.
 #[derive(Debug, thiserror::Error)]
 pub enum KitError {
@@ -26,9 +29,6 @@ pub enum KitError {
     /// The API server.
     #[error(transparent)]
     Api(#[from] kube::Error),
-    /// The watch.
-    #[error(transparent)]
-    Watch(#[from] wait::Error),
     /// It did not come to what was waited for.
     #[error("{name} did not get there within {patience:?}; its status: {status}")]
     Late {
@@ -67,7 +67,7 @@ pub async fn submit(client: &Client, name: &str, spec: Value) -> Result<Workflow
     Ok(api.create(&PostParams::default(), &workflow(name, spec)?).await?)
 }
 
-/// Waits until `holds` of the run, and returns it as it was then.
+/// Waits until `holds` of the run, and returns it as it was then. An API server that refuses or is away is asked again.
 pub async fn until(
     client: &Client,
     name: &str,
@@ -75,10 +75,17 @@ pub async fn until(
     holds: impl Fn(&Workflow) -> bool,
 ) -> Result<Workflow, KitError> {
     let api: Api<Workflow> = Api::default_namespaced(client.clone());
-    let condition = |seen: Option<&Workflow>| seen.is_some_and(&holds);
-    let waiting = wait::await_condition(api.clone(), name, condition);
+    let waiting = async {
+        loop {
+            let condition = |seen: Option<&Workflow>| seen.is_some_and(&holds);
+            match wait::await_condition(api.clone(), name, condition).await {
+                Ok(seen) => return seen,
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    };
     match tokio::time::timeout(patience, waiting).await {
-        Ok(seen) => seen?.ok_or_else(|| KitError::Gone(name.to_owned())),
+        Ok(seen) => seen.ok_or_else(|| KitError::Gone(name.to_owned())),
         Err(_) => Err(KitError::Late {
             name: name.to_owned(),
             patience,

@@ -1,0 +1,52 @@
+//! What was broken, how often, and how often while work was in flight.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    injected: u64,
+    in_flight: u64,
+}
+
+/// Counts by fault.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<BTreeMap<String, Count>>);
+
+impl Tally {
+    /// So many faults of a kind, with so many shards open at that time.
+    pub fn add(&self, fault: impl Into<String>, times: u64, open_shards: usize) {
+        if times == 0 {
+            return;
+        }
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(fault.into()).or_default();
+        count.injected += times;
+        if open_shards > 0 {
+            count.in_flight += times;
+        }
+    }
+
+    /// As a table.
+    pub fn table(&self) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = format!("{:<44} {:>9} {:>20}\n", "fault", "injected", "with shards in flight");
+        for (fault, count) in counts.iter() {
+            table.push_str(&format!("{fault:<44} {:>9} {:>20}\n", count.injected, count.in_flight));
+        }
+        table
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .iter()
+            .map(|(fault, count)| json!({"fault": fault, "injected": count.injected, "inFlight": count.in_flight}))
+            .collect()
+    }
+}
