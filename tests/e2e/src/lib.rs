@@ -1,0 +1,257 @@
+//! Whole runs as people make them: `braid run FILE -o json` as a process, its document, its stored status.
+//!
+//! Everything here panics with what was seen: it is for tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A run that takes longer hangs.
+const HANG: Duration = Duration::from_secs(150);
+
+/// The program under test, built from what is there: tests of a package do not build programs of others.
+pub fn braid() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // target/PROFILE/deps/this
+        let test = env::current_exe().unwrap();
+        let directory = test.ancestors().nth(2).unwrap();
+        let profile = match directory.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .current_dir(root())
+            .args(["build", "--locked", "--quiet", "--workspace", "--bin", "braid"])
+            .args(["--profile", profile])
+            .arg("--target-dir")
+            .arg(directory.parent().unwrap())
+            .status()
+            .unwrap();
+        assert!(built.success(), "braid was not built");
+        directory.join("braid")
+    })
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned()
+}
+
+/// A directory for manifests, data and state.
+pub struct Home(TempDir);
+
+impl Default for Home {
+    fn default() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Home {
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file in it, with the directories that it needs.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes a workflow of that spec.
+    pub fn workflow(&self, name: &str, spec: &Value) -> PathBuf {
+        let workflow = json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": spec,
+        });
+        self.write(&format!("{name}.json"), workflow.to_string())
+    }
+
+    /// Starts `braid run` on a manifest, with two workers.
+    pub fn start(&self, manifest: &Path, more: &[&str]) -> Running {
+        let state = self.path(&format!("state-{}", manifest.file_stem().unwrap().display()));
+        let child = Command::new(braid())
+            .arg("run")
+            .arg(manifest)
+            .arg("--state")
+            .arg(&state)
+            .args(["-o", "json", "--workers", "2"])
+            .args(more)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(self.path("stdout")).unwrap())
+            .stderr(fs::File::create(self.path("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Running {
+            child,
+            state,
+            out: self.path("stdout"),
+            err: self.path("stderr"),
+        }
+    }
+
+    /// Runs a manifest to its end.
+    pub fn run(&self, manifest: &Path, more: &[&str]) -> Ended {
+        self.start(manifest, more).wait()
+    }
+
+    /// Runs a workflow of that spec to its end.
+    pub fn run_spec(&self, name: &str, spec: &Value) -> Ended {
+        self.run(&self.workflow(name, spec), &[])
+    }
+
+    /// What a shell says, run in this directory: the independent way to a number.
+    pub fn shell(&self, script: &str) -> String {
+        let output = Command::new("sh")
+            .args(["-euc", script])
+            .env("LC_ALL", "C")
+            .current_dir(self.0.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// A `braid run` that goes on; killed if the test forgets it.
+pub struct Running {
+    child: Child,
+    state: PathBuf,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    /// The stored object, once it is as wanted.
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let since = Instant::now();
+        loop {
+            if let Some(stored) = stored(&self.state)
+                && wanted(&stored)
+            {
+                return stored;
+            }
+            assert!(
+                since.elapsed() < HANG,
+                "{:?} {}",
+                stored(&self.state),
+                fs::read_to_string(&self.err).unwrap()
+            );
+            thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// `braid VERB` on this run.
+    pub fn change(&self, verb: &str) {
+        let status = Command::new(braid())
+            .arg(verb)
+            .arg("--state")
+            .arg(&self.state)
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "braid {verb}");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if since.elapsed() > HANG {
+                let stored = stored(&self.state);
+                panic!("it hangs: {stored:?} {}", fs::read_to_string(&self.err).unwrap());
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let (out, err) = (
+            fs::read_to_string(&self.out).unwrap(),
+            fs::read_to_string(&self.err).unwrap(),
+        );
+        Ended {
+            code: status.code(),
+            document: serde_json::from_str(&out).unwrap_or(Value::Null),
+            workflow: stored(&self.state).unwrap_or(Value::Null),
+            out,
+            err,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `braid get -o json`: the whole object.
+fn stored(state: &Path) -> Option<Value> {
+    let output = Command::new(braid())
+        .args(["get", "-o", "json", "--state"])
+        .arg(state)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// The one document that it printed; `Null` if it is none.
+    pub document: Value,
+    /// The stored object.
+    pub workflow: Value,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Ended {
+    /// Checks how it ended.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(Some(code), self.code, "{self:#?}");
+        self
+    }
+
+    /// Results of a step, as printed.
+    pub fn results(&self, step: &str) -> &Value {
+        &self.document["steps"][step]["results"]
+    }
+
+    /// Counts of a step, as printed: total, succeeded, failed.
+    pub fn counts(&self, step: &str) -> (u64, u64, u64) {
+        let counts = &self.document["steps"][step]["partitions"];
+        let count = |name: &str| counts[name].as_u64().unwrap_or(u64::MAX);
+        (count("total"), count("succeeded"), count("failed"))
+    }
+
+    /// The record of a step, as stored.
+    pub fn step(&self, name: &str) -> &Value {
+        let steps = self.workflow["status"]["steps"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        steps.iter().find(|step| step["name"] == name).unwrap_or(&Value::Null)
+    }
+}

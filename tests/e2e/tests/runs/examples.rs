@@ -1,0 +1,167 @@
+//! The examples of the repository, beside find, xargs, tr, sort, awk, and arithmetic.
+
+use std::path::Path;
+
+use braid_e2e::{Ended, Home, root};
+use serde_json::{Value, json};
+
+fn example(home: &Home, name: &str, more: &[&str]) -> Ended {
+    home.run(&root().join("examples").join(name), more).exits(0)
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap()
+}
+
+/// What `census.check.sh` says of a tree.
+fn counted_otherwise(home: &Home, tree: &Path) -> Value {
+    let check = root().join("examples/census.check.sh");
+    serde_json::from_str(&home.shell(&format!("'{}' '{}'", check.display(), tree.display()))).unwrap()
+}
+
+#[test]
+fn census_of_a_small_tree() {
+    let home = Home::default();
+    // More files than a partition takes, crates of one file and of many, names that a shell would break, last lines without
+    // their end, empty files, and files that are not counted.
+    for crate_number in 0..7 {
+        for file in 0..=crate_number * 9 {
+            let unsafe_lines = "unsafe { a() } // unsafe\n".repeat((crate_number * file) % 5);
+            let text = format!("fn a() {{}}\n{unsafe_lines}// not_unsafe\nlast {file}");
+            home.write(&format!("tree/registry-1/crate-{crate_number}/src/f {file}.rs"), text);
+        }
+    }
+    home.write("tree/registry-1/lone-0.1.0/build.rs", "unsafe");
+    home.write("tree/registry-2/it's-1.0.0/src/a\"b.rs", "unsafe\nunsafe\n");
+    home.write("tree/registry-2/empty-1.0.0/src/lib.rs", "");
+    home.write(
+        "tree/registry-2/bytes-1.0.0/src/lib.rs",
+        b"\xff\xfe unsafe\n\0 unsafe\n",
+    );
+    home.write("tree/registry-2/other-1.0.0/src/lib.py", "unsafe\n");
+    home.write("tree/top.rs", "unsafe\n");
+    let tree = home.path("tree");
+    let ended = example(&home, "census.yaml", &["-p", &format!("root={}", tree.display())]);
+    let expected = counted_otherwise(&home, &tree);
+    assert_eq!(expected, ended.document["outputs"]);
+    let files = number(&home.shell("find tree -mindepth 3 -name '*.rs' | wc -l"));
+    assert_eq!(json!(files), ended.document["outputs"]["files"]);
+    assert_eq!(ended.counts("count").0, files.div_ceil(50));
+}
+
+/// The sources that cargo has fetched here; every machine that built this has some.
+#[test]
+fn census_of_what_cargo_has_fetched() {
+    let home = Home::default();
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(
+        || Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"),
+        Into::into,
+    );
+    let tree = cargo.join("registry/src");
+    if !tree.is_dir() {
+        // Built from vendored sources: the small tree has to do.
+        return;
+    }
+    let ended = example(&home, "census.yaml", &["-p", &format!("root={}", tree.display())]);
+    assert_eq!(counted_otherwise(&home, &tree), ended.document["outputs"]);
+}
+
+#[test]
+fn squares() {
+    let home = Home::default();
+    let ended = example(&home, "squares.yaml", &[]);
+    let n: u64 = 1000;
+    let outputs = &ended.document["outputs"];
+    assert_eq!(json!(n * (n + 1) * (2 * n + 1) / 6), outputs["sum"]);
+    assert_eq!(json!(true), outputs["as_expected"]);
+    assert_eq!(json!(n), outputs["how_many"]);
+    let value = |output: &Value| output.get("value").unwrap_or(output).clone();
+    assert_eq!(
+        (json!(1), json!(n * n)),
+        (value(&outputs["smallest"]), value(&outputs["largest"]))
+    );
+    assert_eq!((n, n, 0), ended.counts("square"));
+}
+
+#[test]
+fn wordcount() {
+    let home = Home::default();
+    // Larger than a partition, so that it is cut; one line longer than a partition; none with its end.
+    let mut text = String::new();
+    for n in 0..20_000 {
+        text.push_str(&format!(
+            "The {n} quick brown foxes' jump over the lazy dog number {}\n",
+            n % 17
+        ));
+    }
+    home.write("texts/long.md", &text);
+    home.write("texts/one line.md", "word and the word ".repeat(6000));
+    home.write("texts/empty.md", "");
+    home.write("texts/sub/more.md", "Zebra\r\nthe\n\n\nlast");
+    let ended = example(&home, "wordcount.yaml", &["-p", "texts=texts/**/*.md"]);
+    let outputs = &ended.document["outputs"];
+    let words = "find texts -name '*.md' -exec cat {} + | tr -cs 'A-Za-z' '\\n' | tr A-Z a-z | grep .";
+    // The texts end without a line feed, so files are not to be joined by cat.
+    let words = words.replace("cat {} +", "awk 1 {} +");
+    assert_eq!(
+        json!(number(&home.shell(&format!("{words} | wc -l")))),
+        outputs["words"]
+    );
+    assert_eq!(
+        json!(number(&home.shell(&format!("{words} | grep -cx the")))),
+        outputs["the"]
+    );
+    let letters = home.shell(&format!(
+        "{words} | cut -c1 | sort | uniq -c | sort -k1,1nr -k2,2 | head -10"
+    ));
+    let letters: serde_json::Map<String, Value> = letters
+        .lines()
+        .map(|line| line.trim().split_once(' ').unwrap())
+        .map(|(count, letter)| (letter.to_owned(), json!(number(count))))
+        .collect();
+    assert_eq!(Value::Object(letters), outputs["letters"]);
+    assert!(
+        ended.counts("count").0 > 15,
+        "it was not cut: {:?}",
+        ended.counts("count")
+    );
+}
+
+#[test]
+fn retry() {
+    let home = Home::default();
+    let ended = example(&home, "retry.yaml", &[]);
+    // As its script says: 13 never succeeds, multiples of 10 need three attempts, other multiples of 3 two.
+    let needed = |n: u64| {
+        if n.is_multiple_of(10) {
+            3
+        } else if n.is_multiple_of(3) {
+            2
+        } else {
+            1
+        }
+    };
+    let attempts: u64 = (0..30).filter(|n| *n != 13).map(needed).sum();
+    let outputs = &ended.document["outputs"];
+    assert_eq!(
+        (json!(29), json!(1), json!(attempts), json!(30)),
+        (
+            outputs["done"].clone(),
+            outputs["failed"].clone(),
+            outputs["attempts"].clone(),
+            outputs["checked"].clone()
+        )
+    );
+    assert_eq!((30, 29, 1), ended.counts("flaky"));
+    let cause = &ended.step("flaky")["failures"][0];
+    assert_eq!(
+        (json!("Exit65"), json!(1), json!(13), json!(3)),
+        (
+            cause["reason"].clone(),
+            cause["count"].clone(),
+            cause["sample"].clone(),
+            cause["attempts"].clone()
+        )
+    );
+    assert!(cause["message"].as_str().unwrap().contains("13 never works"), "{cause}");
+}
