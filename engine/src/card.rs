@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use braid_crds::{
     CardDigest, WorkflowSpec, limits,
     status::PlanRef,
-    worker::{Card, CardEnv, CardResult, FilesSource, ItemsSource, RangeSource, Source},
+    worker::{Card, CardEnv, FilesSource, ItemsSource, RangeSource, Source},
     workflow::{Data, Over, Retry, Step},
 };
 use serde_json::Value;
@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     expr::{ExprError, Scope, Template},
-    params,
+    params, reduce,
 };
 
 /// The first wait where `retry.backoff.initial` says nothing, in milliseconds.
@@ -99,18 +99,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         env: env(step, scope)?,
         concurrency: run.concurrency.unwrap_or(1),
         source: source(&spec.data, step.over.as_ref(), plan, scope)?,
-        results: step
-            .results
-            .iter()
-            .map(|result| CardResult {
-                name: result.name.clone(),
-                from: result.from.clone().unwrap_or_else(|| result.name.clone()),
-                reduce: result.reduce,
-                keyed: result.keyed,
-                // 0 says nothing: the reducers know the default.
-                max_keys: result.max_keys.unwrap_or(0),
-            })
-            .collect(),
+        results: reduce::declared(&step.results),
         attempts: retry.and_then(|retry| retry.attempts).unwrap_or(1),
         backoff_initial_millis: initial,
         backoff_max_millis: max,

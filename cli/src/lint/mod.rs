@@ -290,6 +290,9 @@ fn within(text: &str, place: Place, value: &str, column: usize) -> Option<Place>
     })
 }
 
+/// Why a value does not fit a type.
+type ErrorOf = fn(&Value) -> Option<String>;
+
 /// Which part of a workflow does not fit its type, and why: parts that the schema allows and the types do not.
 fn misfit(value: &Value) -> Option<(String, String)> {
     let spec = value.get("spec")?;
@@ -301,7 +304,7 @@ fn misfit(value: &Value) -> Option<(String, String)> {
         .enumerate()
     {
         let path = format!("spec.steps[{at}]");
-        let fields: [(&str, fn(&Value) -> Option<String>); 7] = [
+        let fields: [(&str, ErrorOf); 7] = [
             ("timeout", error_of::<braid_crds::Duration>),
             ("partitionTimeout", error_of::<braid_crds::Duration>),
             ("maxFailedPartitions", error_of::<braid_crds::CountOrPercent>),

@@ -46,7 +46,7 @@ fn freezes_everything() {
         "source": {"files": {"url": "/data/2013/*.csv", "files": 0, "bytes": 1024, "chunks": 2}},
         "results": [
             {"name": "words", "from": "w", "reduce": "Sum", "keyed": false, "maxKeys": 0},
-            {"name": "top", "from": "top", "reduce": "Sum", "keyed": true, "maxKeys": 0}
+            {"name": "top", "from": "top", "reduce": "Sum", "keyed": true, "maxKeys": reduce::MAX_KEYS}
         ],
         "attempts": 1,
         "backoffInitialMillis": 1000,
