@@ -235,9 +235,15 @@ fn evaluate_node(
     functions: &Context<'_>,
     causes: &mut Vec<Cause>,
 ) {
+    // What has not changed has passed before; a rule about a change is asked all the same.
+    let unchanged = old.is_some_and(|old| old == value);
+    let due = |rule: &&Rule| rule.transition || !unchanged;
+    if !schema.rules.iter().any(|rule| due(&rule)) {
+        return;
+    }
     let mut reach_self = Reach::default();
     let mut reach_old = Reach::default();
-    for rule in &schema.rules {
+    for rule in schema.rules.iter().filter(due) {
         reach_self.merge(&rule.reach_self);
         reach_old.merge(&rule.reach_old);
     }
@@ -246,18 +252,18 @@ fn evaluate_node(
     let former = old
         .filter(|_| !reach_old.is_empty())
         .map(|o| convert::convert(Some(schema), o, &reach_old, root));
-    if schema.rules.iter().any(|r| r.optional_old_self) {
+    if schema.rules.iter().filter(due).any(|r| r.optional_old_self) {
         let mut optional = scope.new_inner_scope();
         let bound = former.clone().map_or_else(OptionalValue::none, OptionalValue::of);
         optional.add_variable_from_value("oldSelf", Cel::Opaque(std::sync::Arc::new(bound)));
-        for rule in schema.rules.iter().filter(|r| r.optional_old_self) {
+        for rule in schema.rules.iter().filter(due).filter(|r| r.optional_old_self) {
             rule.evaluate(&optional, old.is_some(), path, causes);
         }
     }
     if let Some(former) = former {
         scope.add_variable_from_value("oldSelf", former);
     }
-    for rule in schema.rules.iter().filter(|r| !r.optional_old_self) {
+    for rule in schema.rules.iter().filter(due).filter(|r| !r.optional_old_self) {
         rule.evaluate(&scope, old.is_some(), path, causes);
     }
 }

@@ -138,3 +138,18 @@ fn only_what_rules_reach_is_converted() {
     // A macro's variable hides nothing of the outer one.
     assert_eq!(parse("[1].all(x, x > 0) && self.a").0, parse("self.a").0);
 }
+
+#[test]
+fn what_did_not_change_is_asked_about_changes_only() {
+    let properties = json!({"n": {"type": "integer"}});
+    let spec = json!({"spec": {"n": 1}});
+    let state = on_spec(&json!({"rule": "self.n > 5"}), &properties);
+    assert_eq!(failures(&state, &spec, None).len(), 1);
+    assert!(
+        failures(&state, &spec, Some(&spec)).is_empty(),
+        "stored before the rule was, and not touched"
+    );
+    assert_eq!(failures(&state, &spec, Some(&json!({"spec": {"n": 2}}))).len(), 1);
+    let change = on_spec(&json!({"rule": "self.n > oldSelf.n"}), &properties);
+    assert_eq!(failures(&change, &spec, Some(&spec)).len(), 1);
+}
