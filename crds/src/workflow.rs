@@ -312,8 +312,7 @@ pub enum Reduce {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("(!has(self.top) && !has(self.maxKeys)) || (has(self.keyed) && self.keyed)", "top and maxKeys need keyed: true"),
-    validation = ("!has(self.top) || self.reduce in ['Sum', 'Count', 'Max', 'Min']", "top needs a number to order by")
+    validation = ("(!has(self.top) && !has(self.maxKeys)) || (has(self.keyed) && self.keyed)", "top and maxKeys need keyed: true")
 )]
 pub struct ResultSpec {
     /// An identifier; expressions see `steps.STEP.results.NAME`.

@@ -220,10 +220,8 @@ struct Gate {
 impl Gate {
     fn set(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
-        if !closed {
-            if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                waker.wake();
-            }
+        if !closed && let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
         }
     }
 }

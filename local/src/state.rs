@@ -90,7 +90,7 @@ impl StateDir {
                 found.push((made, Self(path)));
             }
         }
-        found.sort_by(|left, right| right.0.cmp(&left.0));
+        found.sort_by_key(|(made, _)| std::cmp::Reverse(*made));
         Ok(found.into_iter().map(|(_, state)| state).collect())
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kube::{Api, api::PostParams};
 use serde_json::json;
 
-fn workflow(spec: serde_json::Value) -> Workflow {
+fn workflow(spec: &serde_json::Value) -> Workflow {
     serde_json::from_value(json!({
         "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "noop"}, "spec": spec,
     }))
@@ -17,7 +17,7 @@ fn workflow(spec: serde_json::Value) -> Workflow {
 }
 
 async fn finish(api: &Api<Workflow>) -> Workflow {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     loop {
         let found = api.get("noop").await.unwrap();
         if found.status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
@@ -38,7 +38,7 @@ async fn counts_every_partition_once() {
     settings.workers = 2;
     let cluster = LocalCluster::start(settings).await.unwrap();
     let api: Api<Workflow> = Api::namespaced(cluster.client(), NAMESPACE);
-    let run = workflow(json!({
+    let run = workflow(&json!({
         "steps": [
             {"name": "first", "over": {"range": {"end": 50_000}}, "run": {"command": ["true"]},
              "results": [{"name": "n", "reduce": "Sum"}]},

@@ -116,7 +116,7 @@ impl Pass<'_> {
             return Ok(Action::await_change());
         };
         let pool = self.pool().await?;
-        let mut desks = self.desks(&pool)?;
+        let mut desks = self.desks(&pool);
         desks.watch(self.memory);
         let planned = self.plan_items(&status).await?;
 
@@ -259,7 +259,7 @@ impl Pass<'_> {
         }
     }
 
-    fn desks(&self, pool: &WorkerPool) -> Result<Desks, WorkflowError> {
+    fn desks(&self, pool: &WorkerPool) -> Desks {
         let pods = self.context.pods.watch().borrow().clone();
         let workers = self.context.desks_of_pool(&names::uid(pool));
         let mut desks = Desks::default();
@@ -271,11 +271,11 @@ impl Pass<'_> {
                 // It stays as it is, and nothing on it counts: what it holds is run by others. One broken object must
                 // not stop the run.
                 Err(error) => {
-                    tracing::warn!(worker = name, %error, "a worker's object cannot be read and is left alone")
+                    tracing::warn!(worker = name, %error, "a worker's object cannot be read and is left alone");
                 }
             }
         }
-        Ok(desks)
+        desks
     }
 
     /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.

@@ -22,7 +22,7 @@ struct World {
 }
 
 impl World {
-    fn new(spec: Value, workers: usize) -> Self {
+    fn new(spec: &Value, workers: usize) -> Self {
         let workflow: Workflow = serde_json::from_value(json!({
             "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow",
             "metadata": {"name": "run", "namespace": "default", "uid": "uid-1", "generation": 1},
@@ -172,7 +172,7 @@ fn worker(index: usize) -> Worker {
     worker
 }
 
-fn over(steps: Value) -> Value {
+fn over(steps: &Value) -> Value {
     json!({ "steps": steps })
 }
 
@@ -190,7 +190,11 @@ fn nothing(_: u64, _: &mut Settlement) {}
 #[test]
 fn a_chain_runs_to_its_end_and_every_partition_is_settled_once() {
     let mut world = World::new(
-        over(json!([range("a", 100), after(range("b", 7), &["a"]), range("none", 0)])),
+        &over(&json!([
+            range("a", 100),
+            after(range("b", 7), &["a"]),
+            range("none", 0)
+        ])),
         3,
     );
     world.work_all(nothing);
@@ -208,7 +212,7 @@ fn a_chain_runs_to_its_end_and_every_partition_is_settled_once() {
 
 #[test]
 fn what_follows_starts_in_the_status_that_ends_what_was_before() {
-    let mut world = World::new(over(json!([range("a", 1), after(range("b", 1), &["a"])])), 1);
+    let mut world = World::new(&over(&json!([range("a", 1), after(range("b", 1), &["a"])])), 1);
     world.pass();
     world.pass();
     world.work(0, nothing);
@@ -226,7 +230,7 @@ fn what_follows_starts_in_the_status_that_ends_what_was_before() {
 
 #[test]
 fn a_shard_leaves_its_desk_only_in_a_pass_that_finds_it_counted() {
-    let mut world = World::new(over(json!([range("a", 4)])), 1);
+    let mut world = World::new(&over(&json!([range("a", 4)])), 1);
     world.pass();
     world.pass();
     let ids: Vec<ShardId> = world.shards(0).iter().map(|shard| shard.id).collect();
@@ -247,7 +251,7 @@ fn a_shard_leaves_its_desk_only_in_a_pass_that_finds_it_counted() {
 
 #[test]
 fn too_many_failures_stop_the_step_and_skip_what_follows() {
-    let mut world = World::new(over(json!([range("a", 50), after(range("b", 1), &["a"])])), 2);
+    let mut world = World::new(&over(&json!([range("a", 50), after(range("b", 1), &["a"])])), 2);
     world.work_all(|partition, content| {
         if partition == 3 {
             content.fail(partition, braid_engine::retry::Reason::Exit(7), 1, "boom");
@@ -277,9 +281,9 @@ fn too_many_failures_stop_the_step_and_skip_what_follows() {
 
 #[test]
 fn tolerated_failures_are_settled_and_named() {
-    let mut spec = over(json!([range("a", 50)]));
+    let mut spec = over(&json!([range("a", 50)]));
     spec["steps"][0]["maxFailedPartitions"] = json!("10%");
-    let mut world = World::new(spec, 2);
+    let mut world = World::new(&spec, 2);
     world.work_all(|partition, content| {
         if partition % 10 == 0 {
             content.fail(partition, braid_engine::retry::Reason::Exit(1), 1, "no");
@@ -303,7 +307,7 @@ fn tolerated_failures_are_settled_and_named() {
 
 #[test]
 fn a_lost_worker_is_sealed_its_commit_counts_and_the_rest_is_run_by_others() {
-    let mut world = World::new(over(json!([range("a", 40)])), 2);
+    let mut world = World::new(&over(&json!([range("a", 40)])), 2);
     world.pass();
     world.pass();
     let shard = world.shards(0)[0].clone();
@@ -333,9 +337,9 @@ fn a_lost_worker_is_sealed_its_commit_counts_and_the_rest_is_run_by_others() {
 
 #[test]
 fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
-    let mut spec = over(json!([range("a", 10)]));
+    let mut spec = over(&json!([range("a", 10)]));
     spec["steps"][0]["maxFailedPartitions"] = json!(1);
-    let mut world = World::new(spec, 2);
+    let mut world = World::new(&spec, 2);
     // Partition 6 kills whoever runs it; all others succeed, one commit each where the shard is suspect.
     for round in 0..60 {
         world.pass();
@@ -381,7 +385,7 @@ fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
 
 #[test]
 fn cancel_seals_what_runs_counts_what_was_settled_and_starts_nothing() {
-    let mut world = World::new(over(json!([range("a", 40), after(range("b", 1), &["a"])])), 1);
+    let mut world = World::new(&over(&json!([range("a", 40), after(range("b", 1), &["a"])])), 1);
     world.pass();
     world.pass();
     world.workflow.spec.cancel = true;
@@ -405,7 +409,7 @@ fn cancel_seals_what_runs_counts_what_was_settled_and_starts_nothing() {
 
 #[test]
 fn suspend_rests_and_goes_on() {
-    let mut world = World::new(over(json!([range("a", 40)])), 1);
+    let mut world = World::new(&over(&json!([range("a", 40)])), 1);
     world.pass();
     world.pass();
     world.workflow.spec.suspend = true;
@@ -422,9 +426,9 @@ fn suspend_rests_and_goes_on() {
 
 #[test]
 fn a_step_that_takes_too_long_fails() {
-    let mut spec = over(json!([range("a", 40)]));
+    let mut spec = over(&json!([range("a", 40)]));
     spec["steps"][0]["timeout"] = json!("10s");
-    let mut world = World::new(spec, 1);
+    let mut world = World::new(&spec, 1);
     world.pass();
     world.now = world.now.checked_add(jiff::SignedDuration::from_secs(11)).unwrap();
     world.pass();
@@ -438,7 +442,7 @@ fn a_step_that_takes_too_long_fails() {
 #[test]
 fn one_worker_makes_the_plan_and_the_first_that_is_seen_counts() {
     let mut world = World::new(
-        json!({
+        &json!({
             "data": [{"name": "d", "files": {"url": "*.txt"}}],
             "steps": [{"name": "a", "over": {"data": "d", "split": {"files": 1}}, "run": {"command": ["true"]}}],
         }),
@@ -483,7 +487,7 @@ fn one_worker_makes_the_plan_and_the_first_that_is_seen_counts() {
 #[test]
 fn a_plan_that_cannot_be_made_fails_the_step_with_its_reason() {
     let mut world = World::new(
-        json!({
+        &json!({
             "data": [{"name": "d", "files": {"url": "*.txt"}}],
             "steps": [{"name": "a", "over": {"data": "d", "split": {"files": 1}}, "run": {"command": ["true"]}}],
         }),
@@ -514,7 +518,7 @@ fn a_plan_that_cannot_be_made_fails_the_step_with_its_reason() {
 
 #[test]
 fn a_status_that_would_be_too_large_keeps_its_record() {
-    let mut world = World::new(over(json!([range("a", 40)])), 1);
+    let mut world = World::new(&over(&json!([range("a", 40)])), 1);
     world.pass();
     let before = world.workflow.status.clone().unwrap();
     let mut next = before.clone();
