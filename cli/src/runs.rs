@@ -23,7 +23,7 @@ use crate::{
 /// How long one request may take.
 const CALL: Duration = Duration::from_secs(10);
 /// How often, and how long apart, a directory is tried again that another command may be reading.
-const TRIES: (u32, Duration) = (10, Duration::from_millis(100));
+pub const TRIES: (u32, Duration) = (10, Duration::from_millis(100));
 
 /// Why a run cannot be opened or asked.
 #[derive(Debug, thiserror::Error)]

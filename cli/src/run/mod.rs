@@ -22,7 +22,7 @@ use crate::{
     exit::{Exit, Failure},
     out,
     progress::{self, Progress},
-    runs::call,
+    runs::{self, call},
     summary::{self, Place},
     text::Tint,
 };
@@ -132,15 +132,26 @@ async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> 
         "{verb}local, {workers} {noun}, state in {}",
         chosen.state().path().display()
     ));
-    LocalCluster::start(settings).await.map_err(|error| {
+    let mut tries = runs::TRIES.0;
+    loop {
+        let error = match LocalCluster::start(settings.clone()).await {
+            Ok(cluster) => return Ok(cluster),
+            Err(error) => error,
+        };
         let in_use = matches!(&error, LocalError::Server(braid_apiserver::BuildError::Locked { .. }));
+        tries -= 1;
+        // Another command may be reading the state, which takes a moment.
+        if in_use && tries > 0 {
+            tokio::time::sleep(runs::TRIES.1).await;
+            continue;
+        }
         let failure = Failure::unreachable(error).doing("cannot start");
-        if in_use {
+        return Err(if in_use {
             failure.help("`braid get --state DIR` shows that run")
         } else {
             failure
-        }
-    })
+        });
+    }
 }
 
 /// Creates the workflow, or brings the stored one up to date, and follows it to its end.
@@ -189,6 +200,10 @@ fn refused(error: crate::runs::RunError) -> Failure {
 /// Ends what runs: in order, and where it should not be waited for, without it.
 async fn stop(cluster: LocalCluster, at_once: bool) -> Result<(), Failure> {
     if at_once {
+        // First, so that it replaces none of the workers that end now.
+        if let Some(operator) = cluster.operator() {
+            operator.kill();
+        }
         for uid in cluster.pods().alive() {
             cluster.pods().kill(&uid);
         }

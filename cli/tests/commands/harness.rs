@@ -80,11 +80,12 @@ spec:
         ))
     }
 
-    /// `braid get NAME -o json`, again and again until it is as wanted.
-    pub fn wait_for(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// `braid get RUN -o json`, again and again until it is as wanted.
+    pub fn wait_for(&self, run: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
         let since = Instant::now();
+        let words = [&["get", "-o", "json"], run].concat();
         loop {
-            let said = self.braid(&["get", name, "-o", "json"]);
+            let said = self.braid(&words);
             if let Ok(found) = serde_json::from_str::<Value>(&said.out)
                 && wanted(&found)
             {

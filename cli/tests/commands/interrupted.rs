@@ -28,9 +28,7 @@ fn an_interrupt_suspends_and_the_same_state_goes_on() {
         "json",
     ];
     let run = home.start(&words);
-    let state = home.path("here");
-    let get = || home.braid(&["get", "--state", state.to_str().unwrap(), "-o", "json"]);
-    while !(serde_json::from_str(&get().out).is_ok_and(|found| settled(&found) > 0)) {}
+    home.wait_for(&["--state", "here"], |found| settled(found) > 0);
     run.signal(Signal::SIGINT);
     let said = run.wait().exits(130);
     assert_eq!(json!("Suspended"), said.json()["phase"]);
@@ -56,15 +54,15 @@ fn a_termination_and_a_second_interrupt_stop_at_once_and_keep_the_state() {
     let file = home.numbers("stuck", 20, &gated(&gate));
     let file = file.to_str().unwrap();
     let run = home.start(&["run", file, "--workers", "1"]);
-    home.wait_for("stuck", |found| phase(found) == "Running");
+    home.wait_for(&["stuck"], |found| phase(found) == "Running");
     run.signal(Signal::SIGTERM);
     run.wait().exits(130);
 
     let run = home.start(&["run", file, "--workers", "1", "--resume"]);
     // The partition cannot end, so the first interrupt alone could not end the run.
-    home.wait_for("stuck", |found| phase(found) == "Running");
+    home.wait_for(&["stuck"], |found| phase(found) == "Running");
     run.signal(Signal::SIGINT);
-    home.wait_for("stuck", |found| found["spec"]["suspend"] == json!(true));
+    home.wait_for(&["stuck"], |found| found["spec"]["suspend"] == json!(true));
     run.signal(Signal::SIGINT);
     run.wait().exits(130);
     let listed = home.braid(&["ls"]).exits(0).out;
@@ -82,8 +80,7 @@ fn a_stored_run_is_changed_for_its_next_start() {
     let file = home.numbers("later", 20, &gated(&home.path("never")));
     let words = ["run", file.to_str().unwrap(), "--state", "here", "--workers", "1"];
     let run = home.start(&words);
-    let get = || home.braid(&["get", "--state", "here", "-o", "json"]);
-    while !(serde_json::from_str(&get().out).is_ok_and(|found| phase(&found) == "Running")) {}
+    home.wait_for(&["--state", "here"], |found| phase(found) == "Running");
     run.signal(Signal::SIGTERM);
     run.wait().exits(130);
     for (verb, told) in [

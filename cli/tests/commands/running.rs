@@ -16,7 +16,7 @@ fn a_running_run_is_shown_suspended_resumed_and_cancelled() {
     let file = home.numbers("slow", 1000, &script);
     let file = file.to_str().unwrap();
     let run = home.start(&["run", file, "--workers", "2", "-o", "json"]);
-    home.wait_for("slow", |found| phase(found) == "Running" && first.exists());
+    home.wait_for(&["slow"], |found| phase(found) == "Running" && first.exists());
 
     let listed = home.braid(&["ls", "-o", "json"]).exits(0).json();
     assert_eq!(
@@ -32,12 +32,12 @@ fn a_running_run_is_shown_suspended_resumed_and_cancelled() {
     let follower = home.start(&["logs", "slow", "work", "-f"]);
     let said = home.braid(&["suspend", "slow"]).exits(0);
     assert!(said.out.contains("slow suspended"), "{}", said.out);
-    home.wait_for("slow", |found| found["spec"]["suspend"] == json!(true));
+    home.wait_for(&["slow"], |found| found["spec"]["suspend"] == json!(true));
     std::fs::write(home.path("gate"), "").unwrap();
-    home.wait_for("slow", |found| phase(found) == "Suspended");
+    home.wait_for(&["slow"], |found| phase(found) == "Suspended");
     std::fs::remove_file(home.path("gate")).unwrap();
     home.braid(&["resume", "slow"]).exits(0);
-    home.wait_for("slow", |found| phase(found) == "Running");
+    home.wait_for(&["slow"], |found| phase(found) == "Running");
     home.braid(&["cancel", "slow"]).exits(0);
     let ended = run.wait().exits(3).json();
     assert_eq!(json!("Cancelled"), ended["phase"]);

@@ -10,13 +10,13 @@ fn problems_have_a_place_and_nothing_is_run() {
     let file = home.write("wrong.yaml", &text.replace("reduce: Sum", "reduce: Summe"));
     let file = file.to_str().unwrap();
     let run = home.braid(&["run", file]).exits(2);
-    assert!(run.err.contains("wrong.yaml:11:"), "{}", run.err);
+    assert!(run.err.contains("wrong.yaml:12:"), "{}", run.err);
     assert_eq!("", run.out);
     assert!(!home.path("state").exists());
     let lint = home.braid(&["lint", file]).exits(2);
-    assert!(lint.out.contains("wrong.yaml:11:"), "{}", lint.out);
+    assert!(lint.out.contains("wrong.yaml:12:"), "{}", lint.out);
     let listed = home.braid(&["lint", file, "-o", "json"]).exits(2).json();
-    assert_eq!(11, listed[0]["line"]);
+    assert_eq!(12, listed[0]["line"]);
 }
 
 #[test]
