@@ -99,9 +99,15 @@ fn table(runs: &[Listed], tint: Tint) -> Vec<String> {
     if runs.is_empty() {
         return vec!["no runs on this machine yet: `braid run FILE` makes one".to_owned()];
     }
-    use Align::{Left, Right};
     let now = Timestamp::now();
-    let mut table = Table::new(&[Left, Left, Right, Right, Right, Left]);
+    let mut table = Table::new(&[
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+        Align::Left,
+    ]);
     let heads = ["NAME", "PHASE", "PARTITIONS", "FAILED", "STARTED", "STATE"];
     table.row(heads.map(|head| tint.paint(Colour::Dim, head)));
     let mut notes = Vec::new();

@@ -150,7 +150,7 @@ fn headline(workflow: &Workflow, status: &WorkflowStatus, place: Place<'_>, now:
     );
     if let Some(took) = time_of(status, now).filter(|_| place.running || status.phase.is_terminal()) {
         let word = if status.phase.is_terminal() { "in" } else { "for" };
-        line.push_str(&format!(" {word} {}", clock(took)));
+        line.extend([" ", word, " ", &clock(took)]);
     }
     let params: Vec<String> = workflow
         .spec

@@ -282,12 +282,11 @@ impl Board {
         for row in &self.rows {
             let phase = row.step.phase;
             let known = told.iter_mut().find(|(name, _)| *name == row.name);
-            let changed = match known {
-                Some((_, before)) => std::mem::replace(before, phase) != phase,
-                None => {
-                    told.push((row.name.clone(), phase));
-                    phase != Phase::Pending
-                }
+            let changed = if let Some((_, before)) = known {
+                std::mem::replace(before, phase) != phase
+            } else {
+                told.push((row.name.clone(), phase));
+                phase != Phase::Pending
             };
             if changed {
                 let total = row.step.partitions.total;

@@ -47,7 +47,9 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut workflow = match read(&args.file)? {
         Ok(workflow) => workflow,
         Err(problems) => {
-            problems.iter().for_each(|problem| progress::say(&problem.to_string()));
+            for problem in &problems {
+                progress::say(&problem.to_string());
+            }
             return Ok(Exit::Usage);
         }
     };

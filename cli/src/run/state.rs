@@ -5,7 +5,7 @@ use std::path::Path;
 use braid_crds::{Workflow, WorkflowSpec};
 use braid_local::StateDir;
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::INTERRUPTED;
 use crate::{
@@ -52,9 +52,8 @@ pub async fn choose(args: &RunArgs, workflow: &Workflow) -> Result<Chosen, Failu
                     fits(&stored, workflow, state.path())?;
                     return Ok(Chosen::Unfinished(state, Box::new(stored)));
                 }
-                Ok(_) => {}
-                // It goes on already, in another process.
-                Err(RunError::State(braid_apiserver::BuildError::Locked { .. })) => {}
+                // It has ended, or goes on already in another process.
+                Ok(_) | Err(RunError::State(braid_apiserver::BuildError::Locked { .. })) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -160,17 +159,15 @@ pub fn renewal(stored: &Workflow, given: &Workflow, force: bool) -> Value {
             step.max_failed_partitions.clone_from(&given.max_failed_partitions);
         }
     }
-    let mut change = json!({});
-    if steps != stored.spec.steps
-        && let Ok(steps) = serde_json::to_value(&steps)
-    {
-        change["spec"] = json!({ "steps": steps });
+    let (mut spec, mut metadata) = (Map::new(), Map::new());
+    if steps != stored.spec.steps {
+        spec.insert("steps".to_owned(), json!(steps));
     }
     if force || stored.annotations().contains_key(INTERRUPTED) {
-        change["metadata"] = json!({"annotations": {INTERRUPTED: null}});
-        change["spec"]["suspend"] = json!(given.spec.suspend);
+        metadata.insert("annotations".to_owned(), json!({INTERRUPTED: null}));
+        spec.insert("suspend".to_owned(), json!(given.spec.suspend));
     }
-    change
+    json!({"metadata": metadata, "spec": spec})
 }
 
 #[cfg(test)]

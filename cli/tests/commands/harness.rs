@@ -15,7 +15,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_mins(2);
 
 /// A directory with a state root and manifests.
 pub struct Home(TempDir);
@@ -92,6 +92,17 @@ spec:
                 return found;
             }
             assert!(since.elapsed() < HANG, "{said:?}");
+            thread::sleep(Duration::from_millis(30));
+        }
+    }
+}
+
+impl Home {
+    /// Waits until a process runs the only run that there is.
+    pub fn wait_running(&self) {
+        let since = Instant::now();
+        while self.braid(&["ls", "-o", "json"]).json()[0]["running"] != Value::Bool(true) {
+            assert!(since.elapsed() < HANG, "no process runs it");
             thread::sleep(Duration::from_millis(30));
         }
     }

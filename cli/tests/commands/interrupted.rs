@@ -60,7 +60,7 @@ fn a_termination_and_a_second_interrupt_stop_at_once_and_keep_the_state() {
 
     let run = home.start(&["run", file, "--workers", "1", "--resume"]);
     // The partition cannot end, so the first interrupt alone could not end the run.
-    home.wait_for(&["stuck"], |found| phase(found) == "Running");
+    home.wait_running();
     run.signal(Signal::SIGINT);
     home.wait_for(&["stuck"], |found| found["spec"]["suspend"] == json!(true));
     run.signal(Signal::SIGINT);
