@@ -346,7 +346,7 @@ pub fn reference() -> Vec<Config> {
                 deaths: 1,
                 late: 1,
                 failures: 1,
-                ..budget
+                ..CALM
             },
         ),
     ]

@@ -88,6 +88,7 @@ fn every_configuration_holds_and_every_action_is_taken() {
 fn the_reference_worker_holds() {
     for config in configs::reference() {
         let report = explore::<Reference>(&config, Limits::default());
+        println!("| {} | {} | {} |", config.name, report.states, report.depth);
         assert!(report.violation.is_none(), "{}: {:#?}", config.name, report.violation);
         assert!(report.exhausted, "{} was not exhausted", config.name);
     }
