@@ -57,8 +57,11 @@ pub struct Watched {
 pub struct Seat<'a, W: World, K> {
     /// How orders name it.
     pub key: K,
-    /// Its object.
+    /// Its object, as the write that carries the orders leaves it but for them.
     pub desk: &'a Desk<W>,
+    /// Its object as it is stored: also with the shards that this write takes off. What they left running is adopted by
+    /// the very write that takes them off, or never.
+    pub stored: &'a Desk<W>,
     /// Whether it can work.
     pub fitness: Fitness,
     /// For its first open shard.
@@ -212,8 +215,8 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
                 let overdue = seat.watched.cut_millis.is_some_and(|millis| millis > grace);
                 let single = shard.range.len() <= self.situation.concurrency && shard.adopts.is_some();
                 match stop {
-                    // Nobody has begun what is ahead.
-                    _ if index > 0 => orders.push(Order::Seal {
+                    // Nobody has begun what is ahead, unless it was running when it was handed out.
+                    _ if index > 0 && shard.adopts.is_none() => orders.push(Order::Seal {
                         seat: seat.key,
                         shard: shard.id,
                     }),
@@ -251,13 +254,15 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .filter(|(_, seat)| seat.fitness == Fitness::Working)
         {
             let mut all_before_ended = true;
-            for shard in &seat.desk.shards {
-                let ended = seat.desk.is_sealed(shard);
-                let cursor = seat.desk.cursor(shard);
-                let ran = cursor.0 > shard.range.start() || all_before_ended;
+            for shard in &seat.stored.shards {
+                let ended = seat.stored.is_sealed(shard);
+                let cursor = seat.stored.cursor(shard);
+                // While a step is stopped, what was ahead is sealed as it is, and what ran is cut before it is sealed.
+                let reached = all_before_ended && (self.situation.stop.is_none() || shard.budget_millis == 0);
+                let ran = cursor.0 > shard.range.start() || reached;
                 all_before_ended &= ended;
                 let ours = shard.run == self.record.run && shard.round == self.record.round;
-                let same_start = seat.desk.start.as_ref() == Some(&shard.start_id);
+                let same_start = seat.stored.start.as_ref() == Some(&shard.start_id);
                 let adopted = seat.desk.shards.iter().any(|other| other.adopts == Some(shard.id));
                 if !(ended && ours && ran && same_start) || adopted || shard.mode == Mode::Plan {
                     continue;

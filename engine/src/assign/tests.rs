@@ -90,6 +90,7 @@ fn seats(desks: &[Desk<Small>], watched: Watched) -> Vec<Seat<'_, Small, usize>>
         .map(|(key, desk)| Seat {
             key,
             desk,
+            stored: desk,
             fitness: Fitness::Working,
             watched,
         })
@@ -192,6 +193,44 @@ fn what_runs_when_its_shard_ends_is_adopted_by_the_same_worker() {
     let given = assigned(&orders(&record(), &situation(10), &seats(&desks, Watched::default())));
     assert_eq!((0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0))), given[0]);
     assert!(given[1..].iter().all(|(.., adopts)| adopts.is_none()));
+}
+
+#[test]
+fn what_a_shard_left_running_is_adopted_in_the_write_that_takes_it_off() {
+    let stored = [desk(vec![shard(1, 0, 10)], vec![commit(1, 4, true)])];
+    let cleared = [desk(Vec::new(), Vec::new())];
+    let mut record = record();
+    record.ledger.insert(PartitionRange::new(0, 4));
+    let mut seats = seats(&cleared, Watched::default());
+    seats[0].stored = &stored[0];
+    let given = assigned(&orders(&record, &situation(10), &seats));
+    assert_eq!((0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(1))), given[0]);
+    assert_eq!(
+        1,
+        given.iter().filter(|(.., adopts)| adopts.is_some()).count(),
+        "{given:?}"
+    );
+}
+
+#[test]
+fn a_suspended_step_does_not_begin_what_was_ahead() {
+    let ahead = Shard {
+        seal: true,
+        ..shard(2, 4, 10)
+    };
+    let cut = Shard {
+        budget_millis: 0,
+        ..shard(1, 0, 4)
+    };
+    let desks = [desk(vec![cut, ahead], vec![commit(1, 2, true)])];
+    let mut situation = situation(10);
+    situation.stop = Some(Stop::Suspend);
+    let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
+    // Only the partition that may still run.
+    assert_eq!(
+        vec![(0, PartitionRange::new(2, 3), Mode::Normal, Some(ShardId(1)))],
+        given
+    );
 }
 
 #[test]

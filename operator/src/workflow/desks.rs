@@ -123,6 +123,7 @@ impl Desks {
             .map(|(key, view)| Seat {
                 key,
                 desk: &view.desk,
+                stored: &view.desk,
                 fitness: view.fitness,
                 watched: view.watched,
             })
@@ -135,6 +136,12 @@ impl Desks {
             .iter()
             .filter(|view| view.fitness == Fitness::Working && view.desk.start.is_some())
             .count()
+    }
+
+    /// Whether any desk has a shard of a step.
+    pub fn any(&self, uid: &str, step: &str) -> bool {
+        let mut shards = self.0.iter().flat_map(|view| &view.worker.spec.shards);
+        shards.any(|shard| shard.run.uid == uid && shard.run.step == step)
     }
 
     /// Whether any shard of a step is still open.

@@ -567,9 +567,11 @@ fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
         let total = step.partitions.total;
         let waits = step.ledger.len().saturating_add(step.deferred.len() as u64) >= total && !step.deferred.is_empty();
         let open = view.desks.any_open(&uid, &step.name);
-        step.phase = match (open, view.workflow.spec.suspend) {
-            (false, true) => Phase::Suspended,
-            (false, false) if waits => Phase::Waiting,
+        // What is sealed may have left a partition running that is about to be adopted: not at rest before it has left.
+        let rests = !view.desks.any(&uid, &step.name);
+        step.phase = match view.workflow.spec.suspend {
+            true if rests => Phase::Suspended,
+            false if waits && !open => Phase::Waiting,
             _ => Phase::Running,
         };
     }

@@ -336,6 +336,7 @@ impl Sim {
                 assign::Seat {
                     key: *index,
                     desk: &seat.desk,
+                    stored: &seat.desk,
                     fitness: self.fitness(*index, seat),
                     watched: Watched {
                         running_millis: first.map_or(0, |(_, since)| self.now - since),
