@@ -49,6 +49,13 @@ pub enum Hands {
     Shim(ShimCommand),
     /// Nothing: every partition succeeds at once with these results. Measures all but user code.
     Noop(Option<Bytes>),
+    /// The same, but so many of a thousand partitions fail.
+    NoopFailing {
+        /// What the others give.
+        results: Option<Bytes>,
+        /// Of a thousand; the same ones in every run.
+        permille: u32,
+    },
     /// These by turns, a pod each: for workers that differ.
     ByTurns(Vec<Hands>),
 }
@@ -290,14 +297,12 @@ fn body(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Bo
                 }
                 Hands::ByTurns(_) => return Err("nothing to run user code with: no turns are given".to_owned()),
                 Hands::Noop(results) => {
-                    Box::pin(WorkerTask::run(
-                        client,
-                        identity,
-                        NoopRunner::new(results),
-                        options,
-                        stop,
-                    ))
-                    .await
+                    let runner = NoopRunner::new(results);
+                    Box::pin(WorkerTask::run(client, identity, runner, options, stop)).await
+                }
+                Hands::NoopFailing { results, permille } => {
+                    let runner = NoopRunner::new(results).failing(permille);
+                    Box::pin(WorkerTask::run(client, identity, runner, options, stop)).await
                 }
             };
             match ended {

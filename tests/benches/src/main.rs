@@ -6,8 +6,15 @@
 // A command-line tool speaks by printing.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod command;
 mod figure;
+mod leader;
+mod machine;
+mod makespan;
 mod noop;
+mod rss;
+mod status;
+mod writes;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -36,11 +43,18 @@ pub struct Effort {
     pub quick: bool,
 }
 
-const ALL: [&str; 1] = ["noop"];
+/// `rss` first: memory that other measurements have freed is not given back at once.
+const ALL: [&str; 7] = ["rss", "noop", "command", "writes", "status", "makespan", "leader"];
 
 async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
     match name {
+        "rss" => rss::measure(effort).await,
         "noop" => noop::measure(effort).await,
+        "command" => command::measure(effort).await,
+        "writes" => writes::measure(effort).await,
+        "status" => status::measure(effort).await,
+        "makespan" => makespan::measure(effort).await,
+        "leader" => leader::measure(effort).await,
         other => bail!("there is no measurement {other:?}; there are {}", ALL.join(", ")),
     }
 }

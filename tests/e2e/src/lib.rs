@@ -142,7 +142,9 @@ impl Running {
     pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let since = Instant::now();
         loop {
-            if let Some(stored) = stored(&self.state)
+            // Before, there is nobody to ask, and asking takes the directory's lock.
+            if self.state.join("control.sock").exists()
+                && let Some(stored) = stored(&self.state)
                 && wanted(&stored)
             {
                 return stored;

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Attempt, AttemptId, Ending, Finished, Program, ProgramId, Runner, RunnerError};
+use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
 
 /// How many attempts are taken before [`Runner::next`] must be called.
 const CAPACITY: usize = 1024;
 
-/// Ends each attempt at once, successfully, with the same results.
+/// Ends each attempt at once, successfully, with the same results; or, of a share of the partitions, with exit code 1.
 #[derive(Debug)]
 pub struct NoopRunner {
     results: Option<Bytes>,
+    failing_permille: u32,
     programs: HashMap<ProgramId, Arc<Program>>,
     finished: Vec<Finished>,
 }
@@ -25,8 +26,28 @@ impl NoopRunner {
     pub fn new(results: Option<Bytes>) -> Self {
         Self {
             results,
+            failing_permille: 0,
             programs: HashMap::new(),
             finished: Vec::new(),
+        }
+    }
+
+    /// So many of a thousand partitions fail, at every attempt: the same ones in every run, spread as if by chance.
+    #[must_use]
+    pub fn failing(mut self, permille: u32) -> Self {
+        self.failing_permille = permille;
+        self
+    }
+
+    fn ending(&self, partition: u64) -> Ending {
+        if self.failing_permille > 0 && scattered(partition) % 1000 < u64::from(self.failing_permille) {
+            return Ending::Failed {
+                failure: Failure::Exit(1),
+                message: String::new(),
+            };
+        }
+        Ending::Succeeded {
+            results: self.results.clone(),
         }
     }
 
@@ -41,13 +62,19 @@ impl NoopRunner {
             id: attempt.id,
             partition: attempt.partition,
             attempt: attempt.attempt,
-            ending: Ending::Succeeded {
-                results: self.results.clone(),
-            },
+            ending: self.ending(attempt.partition),
             took: Duration::ZERO,
         });
         Ok(())
     }
+}
+
+/// A bijection that leaves no pattern (the finalizer of splitmix64).
+fn scattered(partition: u64) -> u64 {
+    let mut bits = partition.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 impl Runner for NoopRunner {

@@ -10,13 +10,13 @@ fn nothing_to_do_succeeds() {
         "data": [{"name": "none", "files": {"url": "nowhere/*.txt"}}],
         "steps": [
             {"name": "range", "over": {"range": {"end": 0}}, "run": {"script": "exit 1"}, "results": [{"name": "n", "reduce": "Sum"}]},
-            {"name": "items", "over": {"items": []}, "run": {"script": "exit 1"}},
-            {"name": "then", "after": ["range", "items"], "run": {"script": "echo 1 > $BRAID_RESULTS"}, "results": [{"name": "n", "reduce": "Sum"}]},
+            {"name": "files", "over": {"data": "none", "split": {"files": 1}}, "run": {"script": "exit 1"}},
+            {"name": "then", "after": ["range", "files"], "run": {"script": "echo 1 > $BRAID_RESULTS"}, "results": [{"name": "n", "reduce": "Sum"}]},
         ],
     });
     let ended = home.run_spec("empty", &spec).exits(0);
     assert_eq!((0, 0, 0), ended.counts("range"));
-    assert_eq!((0, 0, 0), ended.counts("items"));
+    assert_eq!((0, 0, 0), ended.counts("files"));
     assert_eq!(json!(1), ended.results("then")["n"]);
 }
 
@@ -68,7 +68,7 @@ fn params_reach_programs_and_expressions() {
                 "over": {"range": {"start": -3, "end": 4}},
                 "run": {
                     "command": ["sh", "-c", "[ \"$1\" = \"it's\" ] && [ \"$2\" = '$(LITERAL)' ] && [ \"$BRAID_PARAM_WORDS\" = '[\"a b\",\"c\"]' ] \
-                        && echo $((BRAID_ITEM * F)) > $BRAID_RESULTS", "sh"],
+                        && echo \"{\\\"sum\\\": $((BRAID_ITEM * F))}\" > $BRAID_RESULTS", "sh"],
                     "args": ["$(BRAID_PARAM_NAME)", "$$(LITERAL)"],
                     "env": [{"name": "F", "value": "$(params.factor + 1)"}],
                 },
