@@ -19,7 +19,7 @@ use crate::{
     figure::{Figure, median, rounded},
 };
 
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 struct Case {
     name: &'static str,

@@ -3,6 +3,8 @@
 //! A table on stdout for each measurement, progress on stderr, all figures in the file of `--json`. Exit code 0 only if
 //! every run was exact and every limit was kept. Definitions stand with the figures.
 
+// Serde's documents give null for what is absent.
+#![allow(clippy::indexing_slicing, clippy::format_push_string)]
 // A command-line tool speaks by printing.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

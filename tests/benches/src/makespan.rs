@@ -59,9 +59,9 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
         }]});
         kit::submit(&client, "naps", spec).await?;
         let is_begun = |run: &Workflow| kit::step(run, "nap").is_ok_and(|step| step.started_at.is_some());
-        kit::until(&client, "naps", Duration::from_secs(60), is_begun).await?;
+        kit::until(&client, "naps", Duration::from_mins(1), is_begun).await?;
         let begun = Instant::now();
-        let run = kit::ended(&client, "naps", Duration::from_secs(600)).await?;
+        let run = kit::ended(&client, "naps", Duration::from_mins(10)).await?;
         let took = begun.elapsed().as_secs_f64();
         ensure!(
             kit::step(&run, "nap")?.partitions.succeeded == partitions,

@@ -15,7 +15,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
     let (rest, partitions) = if effort.quick {
         (Duration::from_secs(10), 200_000)
     } else {
-        (Duration::from_secs(60), 1_000_000)
+        (Duration::from_mins(1), 1_000_000)
     };
     let mut figure = Figure::new(
         "rss",

@@ -48,7 +48,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
             "maxFailedPartitions": "100%",
         }]});
         kit::submit(&client, "status", spec).await?;
-        let run = kit::ended(&client, "status", Duration::from_secs(300)).await?;
+        let run = kit::ended(&client, "status", Duration::from_mins(5)).await?;
         let step = kit::step(&run, "noop")?;
         ensure!(
             step.partitions.succeeded + step.partitions.failed == partitions

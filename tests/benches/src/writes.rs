@@ -75,7 +75,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
         let requests = cluster.server().counters();
         let (cpu, begun) = (machine::cpu_seconds(THREAD), Instant::now());
         kit::submit(&client, "writes", spec).await?;
-        kit::ended(&client, "writes", Duration::from_secs(600)).await?;
+        kit::ended(&client, "writes", Duration::from_mins(10)).await?;
         let took = begun.elapsed().as_secs_f64();
         let cpu = machine::cpu_seconds(THREAD) - cpu;
         let counts = cluster.server().counters().since(&requests);

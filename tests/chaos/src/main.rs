@@ -6,6 +6,8 @@
 //! processes and get real signals; workers and operators are tasks of one process, so they are aborted and paused.
 //! Choices come from the seed; when they meet the run is up to the machine, so a seed does not replay exactly.
 
+// Serde's documents give null for what is absent.
+#![allow(clippy::indexing_slicing)]
 // A command-line tool speaks by printing.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

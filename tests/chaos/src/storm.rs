@@ -26,7 +26,7 @@ use crate::{
 /// The Leases: short, so that much goes on.
 const LEASE: Duration = Duration::from_secs(3);
 /// A run that takes longer is stuck.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const PATIENCE: Duration = Duration::from_mins(30);
 
 /// What is run, and how it is broken.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What was broken, how often, and how often while work was in flight.
 
+use std::fmt::Write as _;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -36,7 +37,7 @@ impl Tally {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = format!("{:<44} {:>9} {:>20}\n", "fault", "injected", "with shards in flight");
         for (fault, count) in counts.iter() {
-            table.push_str(&format!("{fault:<44} {:>9} {:>20}\n", count.injected, count.in_flight));
+            let _ = writeln!(table, "{fault:<44} {:>9} {:>20}", count.injected, count.in_flight);
         }
         table
     }

@@ -1,6 +1,13 @@
 //! Whole runs as people make them: `braid run FILE -o json` as a process, its document, its stored status.
 //!
 //! Everything here panics with what was seen: it is for tests.
+
+// Tests: a wrong document is a failed test.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use
+)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::{

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value)]
 fn workflow(spec: Value) -> Workflow {
     serde_json::from_value(json!({
         "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": spec,

@@ -1,5 +1,6 @@
 //! The examples of the repository, beside find, xargs, tr, sort, awk, and arithmetic.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use braid_e2e::{Ended, Home, root};
@@ -89,10 +90,8 @@ fn wordcount() {
     // Larger than a partition, so that it is cut; one line longer than a partition; none with its end.
     let mut text = String::new();
     for n in 0..20_000 {
-        text.push_str(&format!(
-            "The {n} quick brown foxes' jump over the lazy dog number {}\n",
-            n % 17
-        ));
+        let dog = n % 17;
+        writeln!(text, "The {n} quick brown foxes' jump over the lazy dog number {dog}").unwrap();
     }
     home.write("texts/long.md", &text);
     home.write("texts/one line.md", "word and the word ".repeat(6000));
