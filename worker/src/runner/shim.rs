@@ -528,7 +528,8 @@ impl Runner for ShimRunner {
             clippy::cast_precision_loss
         )]
         let ahead = (AHEAD.as_secs_f64() / pace * concurrency as f64) as usize;
-        let most = (concurrency + ahead.clamp(1, MAX_AHEAD)).min(MAX_HELD);
+        // None ahead of what takes long: what is ahead when a shard ends would begin and be run again.
+        let most = (concurrency + ahead.min(MAX_AHEAD)).min(MAX_HELD);
         most.saturating_sub(self.flights.len())
     }
 
