@@ -6,11 +6,12 @@ use serde_json::json;
 #[test]
 fn nothing_to_do_succeeds() {
     let home = Home::default();
+    home.write("empty/a.txt", "");
     let spec = json!({
-        "data": [{"name": "none", "files": {"url": "nowhere/*.txt"}}],
+        "data": [{"name": "one", "files": {"url": "empty/*.txt"}}],
         "steps": [
             {"name": "range", "over": {"range": {"end": 0}}, "run": {"script": "exit 1"}, "results": [{"name": "n", "reduce": "Sum"}]},
-            {"name": "files", "over": {"data": "none", "split": {"files": 1}}, "run": {"script": "exit 1"}},
+            {"name": "files", "over": {"data": "one", "split": {"bytes": "1Ki"}}, "run": {"script": "exit 1"}},
             {"name": "then", "after": ["range", "files"], "run": {"script": "echo 1 > $BRAID_RESULTS"}, "results": [{"name": "n", "reduce": "Sum"}]},
         ],
     });
@@ -18,6 +19,22 @@ fn nothing_to_do_succeeds() {
     assert_eq!((0, 0, 0), ended.counts("range"));
     assert_eq!((0, 0, 0), ended.counts("files"));
     assert_eq!(json!(1), ended.results("then")["n"]);
+}
+
+#[test]
+fn data_that_is_not_there_is_a_mistake_and_says_so() {
+    let home = Home::default();
+    let spec = json!({
+        "data": [{"name": "none", "files": {"url": "nowhere/*.txt"}}],
+        "steps": [{"name": "work", "over": {"data": "none", "split": {"files": 1}}, "run": {"script": ":"}}],
+    });
+    let ended = home.run_spec("nowhere", &spec).exits(1);
+    let stopping = &ended.step("work")["stopping"];
+    assert_eq!("NoFiles", stopping["reason"]);
+    assert!(
+        stopping["message"].as_str().unwrap().contains("nowhere/*.txt"),
+        "{stopping}"
+    );
 }
 
 #[test]
