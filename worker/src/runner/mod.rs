@@ -243,7 +243,7 @@ pub enum RunnerError {
     /// A program that is prepared again, differently.
     #[error("program {0:?} is prepared already and is not the same")]
     ProgramChanged(ProgramId),
-    /// An attempt above [`Runner::capacity`].
+    /// An attempt above [`Runner::capacity`], and more than can wait.
     #[error("no room for one more attempt")]
     Full,
     /// An id that is in flight.

@@ -172,7 +172,10 @@ impl ShimRunner {
         if self.flights.contains_key(&attempt.id) {
             return Err(RunnerError::DuplicateAttempt(attempt.id));
         }
-        if self.capacity(attempt.program) == 0 {
+        // One more than is asked for may wait.
+        let concurrency = usize::from(slot.program.concurrency.max(1));
+        let held = self.flights.len();
+        if self.draining || (self.capacity(attempt.program) == 0 && held > concurrency.min(MAX_HELD - 1)) {
             return Err(RunnerError::Full);
         }
         let program = Arc::clone(&slot.program);
