@@ -2,12 +2,12 @@
 //!
 //! An expression is untrusted twice: its text comes from a manifest, its values from user code. Both are bounded:
 //!
-//! * the text before it is parsed ([`scan`]): 2 kB, 16 levels of nesting, 64 terms; then two nested macros;
+//! * the text before it is parsed (`scan`): 2 kB, 16 levels of nesting, 64 terms; then two nested macros;
 //! * the evaluation by an allowance ([`ExprError::TooMuchWork`]): every element that a macro visits and every byte or element that
 //!   an addition makes is charged to it. At most about 65,000 elements are visited, fewer where the values are
 //!   large, and at most 1 MiB is made. So an evaluation ends by itself, within a second or so.
 //!
-//! Parsing and evaluating recurse on a stack of their own ([`stack`]) and block the caller for as long: an async caller
+//! Parsing and evaluating recurse on a stack of their own (`stack`) and block the caller for as long: an async caller
 //! that cannot spare a second uses a blocking thread.
 //!
 //! Only names that are written out can be reached: `params.NAME`, `steps.NAME.results.R`, `steps.NAME.phase`,

@@ -1,6 +1,6 @@
 //! One worker: its desk, its machine, its runner.
 //!
-//! [`WorkerTask::run`] watches the worker's own object, lets the protocol's [`Machine`] decide, and carries out what
+//! [`WorkerTask::run`] watches the worker's own object, lets the protocol's [`Machine`](braid_engine::protocol::worker::Machine) decide, and carries out what
 //! that asks for: commits and reads on the API server, attempts on the [`Runner`]. It is one loop; what takes longer than a
 //! step of it (requests, opening files, listing data) runs beside it in tasks that it owns. When it returns, none of them is
 //! left.
