@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{desks::Desks, settle::is_condemned};
+use super::{desks::Desks, settle::is_condemned, stamp};
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;
@@ -376,7 +376,7 @@ impl Pass<'_> {
 
 /// A step begins: its partitions are known at once, or have to be listed.
 fn start(spec: &Step, step: &mut StepStatus, now: Timestamp) {
-    step.started_at = Some(Time(now));
+    step.started_at = Some(stamp(now));
     step.plan = match &spec.over {
         None => Some(PlanRef {
             partitions: 1,
@@ -409,7 +409,7 @@ fn finish(step: &mut StepStatus, phase: Phase, now: Timestamp) {
     step.closed = true;
     step.deferred.clear();
     step.suspects.clear();
-    step.finished_at = Some(Time(now));
+    step.finished_at = Some(stamp(now));
     if let Some(stopping) = &step.stopping {
         step.message = cut(&format!("{}: {}", stopping.reason, stopping.message));
     }

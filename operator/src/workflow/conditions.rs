@@ -8,12 +8,12 @@ use braid_crds::{
 };
 use braid_engine::{dag, expr::Scope, outputs, params};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::advance::cut;
+use super::{advance::cut, stamp};
 
 /// What the operator knows of a run's workers.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub struct Hands {
 pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands, now: Timestamp) {
     let phase = phase(workflow, status);
     if phase.is_terminal() && status.finished_at.is_none() {
-        status.finished_at = Some(Time(now));
+        status.finished_at = Some(stamp(now));
     }
     let mut failed = (phase == Phase::Failed).then(|| failure(status));
     let mut phase = phase;
@@ -88,7 +88,7 @@ pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands,
 /// A run that is not accepted: nothing is done, and it says why.
 pub fn refuse(workflow: &Workflow, status: &mut WorkflowStatus, reason: &str, message: &str, now: Timestamp) {
     status.phase = Phase::Failed;
-    status.finished_at.get_or_insert(Time(now));
+    status.finished_at.get_or_insert(stamp(now));
     for (kind, value) in [
         ("Accepted", false),
         ("Progressing", false),
@@ -257,7 +257,7 @@ fn set(
     let since = known
         .and_then(|index| status.conditions.get(index))
         .filter(|condition| condition.status == text)
-        .map_or(Time(now), |condition| condition.last_transition_time.clone());
+        .map_or(stamp(now), |condition| condition.last_transition_time.clone());
     let condition = Condition {
         type_: kind.to_owned(),
         status: text.to_owned(),

@@ -84,6 +84,11 @@ pub enum WorkflowError {
     },
 }
 
+/// A time as the API keeps it: in whole seconds. Anything finer would not come back from a write as it was sent.
+fn stamp(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
 /// One pass over one run.
 pub async fn reconcile(seen: Arc<Workflow>, context: Arc<Context>) -> Result<Action, WorkflowError> {
     let workflow = context.fresh_workflows.newest(seen);
@@ -216,7 +221,7 @@ impl Pass<'_> {
             self.put_status(status).await?;
             return Ok(None);
         }
-        status.started_at = Some(Time(now));
+        status.started_at = Some(stamp(now));
         conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
         self.put_status(status.clone()).await?;
         Ok(Some(status))

@@ -32,12 +32,13 @@ impl World {
         let mut world = Self {
             workers: (0..workers).map(|index| (worker(index), Liveness::Alive)).collect(),
             workflow,
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            // Not a whole second: hardly any time is.
+            now: Timestamp::new(1_800_000_000, 123_456_789).unwrap(),
             memory: Memory::default(),
         };
         world.workflow.status = Some(WorkflowStatus {
             format: STATUS_FORMAT,
-            started_at: Some(Time(world.now)),
+            started_at: Some(stamp(world.now)),
             steps: world
                 .workflow
                 .spec
@@ -79,7 +80,9 @@ impl World {
             },
             self.now,
         );
-        self.workflow.status = Some(advance.status.clone());
+        let stored = serde_json::from_value(serde_json::to_value(&advance.status).unwrap()).unwrap();
+        assert_eq!(advance.status, stored, "it does not come back as it was sent");
+        self.workflow.status = Some(stored);
         let programs = self.workflow.spec.steps.iter().filter_map(|step| {
             let known = advance.status.steps.iter().find(|known| known.name == step.name)?;
             let plan = if known.phase == Phase::Planning {
