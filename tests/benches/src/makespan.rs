@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A partition's time on a fast worker, in seconds.
-const NAP: f64 = 0.05;
+const NAP: f64 = 0.1;
 /// The slow worker takes so many times as long.
 const SLOW: f64 = 10.0;
 
