@@ -145,6 +145,10 @@ impl Settling<'_> {
 
     /// Gives the listing of a step's data to one worker.
     fn order_plan(&self, step: &Step, status: &StepStatus, specs: &mut [WorkerSpec]) {
+        // Items are planned by the operator itself.
+        if step.over.as_ref().is_some_and(|over| over.items.is_some()) {
+            return;
+        }
         let stopped = self.stop(status).is_some();
         let uid = self.view.workflow.uid().unwrap_or_default();
         let planning = |view: &DeskView| view.plan_shards(&uid, &step.name, status.round).count();
