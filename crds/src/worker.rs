@@ -348,6 +348,9 @@ pub struct ShardStatus {
     /// Nothing more comes.
     #[serde(default)]
     pub sealed: bool,
+    /// Partitions from the cursor on that the worker had begun when it sealed: they go on, for a shard that adopts them.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub begun: u64,
     /// The folds of `[start, cursor)`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -373,6 +376,11 @@ pub struct ShardStatus {
     /// Why the step cannot go on, whatever is tried: the plan cannot be made, a result is too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fatal: Option<Fatal>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn nothing(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Why a step cannot go on.

@@ -89,6 +89,8 @@ pub struct Settings {
     pub worker_lease: Duration,
     /// How long the leader's Lease lasts.
     pub leader_lease: Duration,
+    /// How often a run's status is written at most; often, as here it costs next to nothing.
+    pub status_interval: Duration,
     /// Faults of the API server.
     pub faults: Faults,
 }
@@ -105,6 +107,7 @@ impl Settings {
             shim_limits: Limits::default(),
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),
+            status_interval: Duration::from_millis(500),
             faults: Faults::default(),
         }
     }
@@ -213,6 +216,7 @@ impl LocalCluster {
         options.namespace = NAMESPACE.into();
         options.worker_lease = self.settings.worker_lease;
         options.leader_lease = self.settings.leader_lease;
+        options.status_interval = self.settings.status_interval;
         let stop = self.stop.child_token();
         let running = braid_operator::run(
             self.client(),

@@ -43,6 +43,9 @@ pub struct Options {
     pub worker_lease: Duration,
     /// How long the leader's Lease lasts.
     pub leader_lease: Duration,
+    /// How often a run's status is written at most, but for the ends of its phases: what a write costs is shared by all
+    /// shards that were sealed meanwhile.
+    pub status_interval: Duration,
     /// Passes at the same time, over different objects.
     pub concurrency: u16,
 }
@@ -57,6 +60,7 @@ impl Options {
             workers,
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),
+            status_interval: Duration::from_secs(2),
             concurrency: 8,
         }
     }

@@ -214,6 +214,7 @@ impl Reference {
             start_id: self.start,
             cursor: Cursor(work.range.start()),
             sealed: false,
+            begun: 0,
             deferred: Vec::new(),
             content: Provenance::default(),
         });

@@ -5,11 +5,13 @@
 //!
 //! * A shard is a range *and* a time budget. Ranges shrink with what is left, slow shards end themselves, so sizes need
 //!   not be guessed.
-//! * A worker holds one shard that runs and one ahead, so it never waits for a round trip.
+//! * A worker holds one shard that runs and one ahead, so it never waits for a round trip. Where shards last their whole
+//!   budget it is given two ahead, once it has none: half the writes.
 //! * When a worker is idle and nothing is left, work is taken back: first what is ahead elsewhere (nobody has begun
 //!   it), then what runs is cut politely, then what is stuck in its first partition is sealed; each frees a rest that
 //!   the idle can run. A partition that runs alone for long is run a second time.
-//! * A partition that was running when its shard ended is adopted: its worker goes on with it under a new shard.
+//! * What was running when its shard ended is adopted: its worker goes on with it under a new shard. A commit says how
+//!   much that is; of a shard that the operator sealed it is not known, and is taken to be what one worker may run.
 
 use braid_crds::{
     Intervals, PartitionRange, ShardId, limits,
@@ -23,6 +25,10 @@ mod tests;
 
 /// Open shards that a worker holds: one that runs, one ahead.
 const OPEN: usize = 2;
+/// Open shards that a worker holds where shards last long.
+const OPEN_LONG: usize = 3;
+/// Shards last long while every worker has at least so many budgets of work before it.
+const LONG_BUDGETS: u64 = 8;
 /// A shard that was told to end and has not settled anything for so long is stuck in its first partition.
 const STUCK_MILLIS: u64 = 1_000;
 /// A partition is run twice once it takes so many times the mean.
@@ -267,15 +273,20 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
                 if !(ended && ours && ran && same_start) || adopted || shard.mode == Mode::Plan {
                     continue;
                 }
-                let running = PartitionRange::new(cursor.0, cursor.0.saturating_add(self.situation.concurrency));
+                let sealed = seat
+                    .stored
+                    .commit(shard.id)
+                    .filter(|commit| commit.sealed && !shard.seal);
+                let begun = sealed.map_or(self.situation.concurrency, |commit| commit.begun);
                 let suspect = shard.mode == Mode::Suspect;
                 let mode = if suspect { Mode::Suspect } else { Mode::Normal };
                 // A few that were adopted together and are stuck again are told apart.
-                let size = if suspect || shard.adopts.is_some() {
-                    1
+                let (begun, size) = if suspect || shard.adopts.is_some() {
+                    (begun.min(self.situation.concurrency), 1)
                 } else {
-                    self.situation.concurrency
+                    (begun, begun)
                 };
+                let running = PartitionRange::new(cursor.0, cursor.0.saturating_add(begun));
                 let mut from = cursor.0;
                 while let Some(range) = self.first_free(
                     PartitionRange::new(from, from + size)
@@ -299,7 +310,7 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             if deferred.not_before > self.situation.now_millis || live.contains(deferred.partition) {
                 continue;
             }
-            let Some(index) = self.least_loaded(limits::SHARDS_PER_WORKER / 2) else {
+            let Some(index) = self.least_loaded(|_| limits::SHARDS_PER_WORKER / 2) else {
                 return;
             };
             let range = PartitionRange::new(deferred.partition, deferred.partition + 1);
@@ -326,8 +337,14 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .iter()
             .filter(|seat| seat.fitness == Fitness::Working)
             .count() as u64;
+        // Half the writes: who has one open shard left is given two, and who has two is given none.
+        let long = self.lasts(working);
+        let wanted: Vec<usize> = (self.held.iter())
+            .map(|(open, _)| if long && *open < OPEN { OPEN_LONG } else { OPEN })
+            .collect();
         while let Some(gap) = self.free.first() {
-            let Some(index) = self.least_loaded(OPEN) else { return };
+            let limit = |index: usize| wanted.get(index).copied().unwrap_or(0);
+            let Some(index) = self.least_loaded(limit) else { return };
             let size = (self.free.len() / (2 * working.max(1))).max(1);
             let (range, mode) =
                 self.up_to_a_suspect(PartitionRange::new(gap.start(), gap.end().min(gap.start() + size)));
@@ -420,12 +437,18 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .is_some_and(|seat| seat.fitness == Fitness::Working && seat.desk.start.is_some())
     }
 
-    /// The seat with the fewest open shards that has fewer than `limit` and room for another.
-    fn least_loaded(&self, limit: usize) -> Option<usize> {
-        let candidates =
-            self.held.iter().enumerate().filter(|(index, (open, all))| {
-                self.works(*index) && *open < limit && *all < limits::SHARDS_PER_WORKER - 1
-            });
+    /// Whether what is free keeps so many workers busy for a while, so that shards end by their budgets.
+    fn lasts(&self, working: u64) -> bool {
+        let hands = working.saturating_mul(self.situation.concurrency).max(1);
+        let mean = self.situation.mean_millis.unwrap_or(0);
+        (self.free.len() / hands).saturating_mul(mean) >= self.budget.saturating_mul(LONG_BUDGETS)
+    }
+
+    /// The seat with the fewest open shards that has fewer than its limit and room for another.
+    fn least_loaded(&self, limit: impl Fn(usize) -> usize) -> Option<usize> {
+        let candidates = self.held.iter().enumerate().filter(|(index, (open, all))| {
+            self.works(*index) && *open < limit(*index) && *all < limits::SHARDS_PER_WORKER - 1
+        });
         candidates
             .min_by_key(|(index, (open, _))| (*open, *index))
             .map(|(index, _)| index)

@@ -57,8 +57,17 @@ fn commit(id: i64, cursor: u64, sealed: bool) -> Commit<Small> {
         start_id: 1,
         cursor: Cursor(cursor),
         sealed,
+        begun: 0,
         deferred: Vec::new(),
         content: Nothing,
+    }
+}
+
+/// Sealed by its worker, with so many partitions under way.
+fn left(id: i64, cursor: u64, begun: u64) -> Commit<Small> {
+    Commit {
+        begun,
+        ..commit(id, cursor, true)
     }
 }
 
@@ -186,18 +195,62 @@ fn a_shard_of_an_older_start_is_sealed() {
 
 #[test]
 fn what_runs_when_its_shard_ends_is_adopted_by_the_same_worker() {
-    let desks = [
-        desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)]),
-        desk(vec![], vec![]),
-    ];
+    let desks = [desk(vec![shard(0, 0, 10)], vec![left(0, 4, 1)]), desk(vec![], vec![])];
     let given = assigned(&orders(&record(), &situation(10), &seats(&desks, Watched::default())));
     assert_eq!((0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0))), given[0]);
     assert!(given[1..].iter().all(|(.., adopts)| adopts.is_none()));
 }
 
 #[test]
+fn nothing_is_adopted_where_nothing_was_begun() {
+    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
+    let given = assigned(&orders(&record(), &situation(10), &seats(&desks, Watched::default())));
+    assert!(!given.is_empty());
+    assert!(given.iter().all(|(.., adopts)| adopts.is_none()), "{given:?}");
+}
+
+#[test]
+fn all_that_was_begun_is_adopted_at_once_and_told_apart_the_next_time() {
+    let mut situation = situation(10);
+    situation.concurrency = 2;
+    let desks = [desk(vec![shard(0, 0, 10)], vec![left(0, 4, 5)])];
+    let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
+    assert_eq!((0, PartitionRange::new(4, 9), Mode::Normal, Some(ShardId(0))), given[0]);
+
+    let adopter = Shard {
+        adopts: Some(ShardId(0)),
+        ..shard(1, 4, 9)
+    };
+    let desks = [desk(vec![adopter], vec![left(1, 5, 4)])];
+    let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
+    assert_eq!(
+        [PartitionRange::new(5, 6), PartitionRange::new(6, 7)],
+        [given[0].1, given[1].1]
+    );
+    assert_eq!(2, given.iter().filter(|(.., adopts)| adopts.is_some()).count());
+}
+
+#[test]
+fn where_shards_last_long_every_other_one_costs_a_write() {
+    let mut situation = situation(100_000);
+    situation.mean_millis = Some(10);
+    let one_left = [desk(vec![shard(0, 0, 10)], vec![])];
+    let given = orders(&record(), &situation, &seats(&one_left, Watched::default()));
+    assert_eq!(2, assigned(&given).len());
+    let two_left = [desk(vec![shard(0, 0, 10), shard(1, 10, 20)], vec![])];
+    assert_eq!(
+        Vec::<Order<usize>>::new(),
+        orders(&record(), &situation, &seats(&two_left, Watched::default()))
+    );
+    // Near the end it is one ahead, at once.
+    situation.total = 1_000;
+    let given = orders(&record(), &situation, &seats(&one_left, Watched::default()));
+    assert_eq!(1, assigned(&given).len());
+}
+
+#[test]
 fn what_a_shard_left_running_is_adopted_in_the_write_that_takes_it_off() {
-    let stored = [desk(vec![shard(1, 0, 10)], vec![commit(1, 4, true)])];
+    let stored = [desk(vec![shard(1, 0, 10)], vec![left(1, 4, 1)])];
     let cleared = [desk(Vec::new(), Vec::new())];
     let mut record = record();
     record.ledger.insert(PartitionRange::new(0, 4));
@@ -222,7 +275,7 @@ fn a_suspended_step_does_not_begin_what_was_ahead() {
         budget_millis: 0,
         ..shard(1, 0, 4)
     };
-    let desks = [desk(vec![cut, ahead], vec![commit(1, 2, true)])];
+    let desks = [desk(vec![cut, ahead], vec![left(1, 2, 1)])];
     let mut situation = situation(10);
     situation.stop = Some(Stop::Suspend);
     let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
@@ -412,7 +465,7 @@ fn a_suspended_step_finishes_what_runs() {
         told
     );
 
-    let desks = [desk(vec![shard(0, 0, 10)], vec![commit(0, 4, true)])];
+    let desks = [desk(vec![shard(0, 0, 10)], vec![left(0, 4, 1)])];
     let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
     assert_eq!(
         vec![(0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(0)))],

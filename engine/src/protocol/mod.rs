@@ -101,6 +101,9 @@ pub struct Commit<W: World> {
     pub cursor: Cursor,
     /// Nothing more comes.
     pub sealed: bool,
+    /// So many partitions from the cursor on the worker had begun when it sealed: they go on, for a shard that adopts
+    /// them. 0 while it is not sealed by the worker.
+    pub begun: u64,
     /// Partitions below the cursor that are not settled: they wait for another attempt.
     pub deferred: Vec<DeferredPartition>,
     /// What the settled ones gave.

@@ -86,6 +86,12 @@ impl DeskView {
         shard.seal || self.commit(shard.id).is_some_and(|commit| commit.sealed)
     }
 
+    /// Whether its worker sealed a shard with nothing under way and nothing deferred: then nobody waits for it to leave.
+    pub fn leaves_nothing(&self, shard: &ShardSpec) -> bool {
+        let commit = self.commit(shard.id).filter(|commit| commit.sealed && !shard.seal);
+        commit.is_some_and(|commit| commit.begun == 0 && commit.deferred.is_empty())
+    }
+
     /// Its first open shard.
     pub fn current(&self) -> Option<&ShardSpec> {
         self.worker.spec.shards.iter().find(|shard| !self.is_sealed(shard))
@@ -97,6 +103,12 @@ impl DeskView {
 pub struct Desks(pub Vec<DeskView>);
 
 impl Desks {
+    /// Whether a shard is on the desk of the worker of that uid.
+    pub fn holds(&self, uid: &str, id: ShardId) -> bool {
+        let mut views = self.0.iter().filter(|view| view.uid == uid);
+        views.any(|view| view.worker.spec.shards.iter().any(|shard| shard.id == id))
+    }
+
     /// Notes for how long each first open shard has been watched.
     pub fn watch(&mut self, memory: &mut Memory) {
         let mut seen = HashMap::new();

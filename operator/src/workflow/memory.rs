@@ -1,7 +1,7 @@
 //! What an operator remembers of a run between passes. None of it is needed: a new leader begins without.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,8 @@ pub struct Memory {
     pub cards: HashMap<(String, Round), Card>,
     /// The first open shards.
     pub watched: HashMap<(String, ShardId), Since>,
+    /// Shards that were counted and have not left their desks.
+    pub folded: BTreeSet<(String, ShardId)>,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -55,6 +57,7 @@ impl Default for Memory {
             written_bytes: 0,
             cards: HashMap::new(),
             watched: HashMap::new(),
+            folded: BTreeSet::new(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),
@@ -93,10 +96,10 @@ impl Memory {
         self.cuts = (self.cuts - f64::from(u32::try_from(count).unwrap_or(u32::MAX))).max(0.0);
     }
 
-    /// How long until the status may be written again if nothing urgent is in it: one second, or what keeps a large
+    /// How long until the status may be written again if nothing urgent is in it: `shortest`, or what keeps a large
     /// status below 20 kB/s.
-    pub fn status_rests(&self) -> Duration {
-        let interval = Duration::from_secs(1).max(Duration::from_millis(self.written_bytes as u64 / 20));
+    pub fn status_rests(&self, shortest: Duration) -> Duration {
+        let interval = shortest.max(Duration::from_millis(self.written_bytes as u64 / 20));
         self.written
             .map_or(Duration::ZERO, |written| interval.saturating_sub(written.elapsed()))
     }

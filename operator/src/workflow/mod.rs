@@ -149,7 +149,9 @@ impl Pass<'_> {
         if advance.outdated {
             return Err(ApiError::Conflict { what: "read the run" }.into());
         }
+        self.memory.folded.retain(|(uid, id)| desks.holds(uid, *id));
         let written = self.write(&status, advance, &desks, now).await?;
+        self.memory.folded.extend(written);
 
         let status = self.workflow.status.clone().unwrap_or_default();
         let cards = self.cards(&status);
@@ -163,7 +165,7 @@ impl Pass<'_> {
             view,
             status: &status,
             cards: &cards,
-            folded: &written,
+            folded: &self.memory.folded,
             cuts,
         };
         let (specs, spent) = settle::settle(&settling).map_err(|source| self.unreadable(source))?;
@@ -363,7 +365,9 @@ impl Pass<'_> {
             .0
             .iter()
             .any(|view| view.worker.spec.shards.len() > limits::SHARDS_PER_WORKER / 2);
-        if status == *before || !(urgent || crowded || self.memory.status_rests().is_zero()) {
+        if status == *before
+            || !(urgent || crowded || self.memory.status_rests(self.context.options.status_interval).is_zero())
+        {
             return Ok(BTreeSet::new());
         }
         let bytes = serde_json::to_vec(&status).map_or(usize::MAX, |json| json.len());
@@ -497,7 +501,7 @@ impl Pass<'_> {
             return if desks.0.is_empty() { REST } else { TICK };
         }
         let idle = desks.0.iter().any(|view| view.current().is_none());
-        let resting = self.memory.status_rests();
+        let resting = self.memory.status_rests(self.context.options.status_interval);
         let due = status.steps.iter().flat_map(|step| &step.deferred).map(|deferred| {
             let millis = deferred.not_before.saturating_sub(now.as_millisecond()).max(1);
             Duration::from_millis(millis.unsigned_abs())

@@ -1,7 +1,8 @@
 //! What follows for the desks from a status that is known to be written: what leaves them, what is sealed, what comes.
 //!
 //! One write per desk and pass: it drops what was folded or cannot count, tells the worker what became of it, carries the
-//! policy's orders, and the programs that the new shards run. Pure.
+//! policy's orders, and the programs that the new shards run. A drop that nothing waits for makes no write of its own: it
+//! goes with the next one. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,11 @@ use kube::ResourceExt as _;
 
 use super::{advance::View, desks::DeskView};
 
+/// A desk with so many shards is written even if only to take off what was folded.
+const LITTER: usize = 6;
+/// As many bytes of folded results, too: they are part of all that the worker writes.
+const LITTER_BYTES: usize = 64 * 1024;
+
 /// Whether a partition has killed its worker often enough to be set aside.
 pub fn is_condemned(suspect: &Suspect) -> bool {
     suspect.deaths >= limits::POISON_DEATHS && suspect.range().len() == 1
@@ -37,7 +43,7 @@ pub struct Settling<'a> {
     pub status: &'a WorkflowStatus,
     /// The programs of steps, by step.
     pub cards: &'a BTreeMap<String, Card>,
-    /// Shards that the latest fold counted.
+    /// Shards that were counted and have not left their desks.
     pub folded: &'a BTreeSet<(String, ShardId)>,
     /// How many shards may be cut or sealed to feed idle workers.
     pub cuts: usize,
@@ -47,8 +53,9 @@ pub struct Settling<'a> {
 pub fn settle(settling: &Settling<'_>) -> Result<(Vec<(usize, WorkerSpec)>, usize), WireError> {
     let desks = &settling.view.desks.0;
     let mut specs: Vec<WorkerSpec> = desks.iter().map(|view| view.worker.spec.clone()).collect();
+    let mut waits = Vec::with_capacity(specs.len());
     for (view, spec) in desks.iter().zip(&mut specs) {
-        settling.clear(view, spec)?;
+        waits.push(settling.clear(view, spec)?);
     }
     let mut cuts = settling.cuts;
     for step in &settling.view.workflow.spec.steps {
@@ -67,9 +74,16 @@ pub fn settle(settling: &Settling<'_>) -> Result<(Vec<(usize, WorkerSpec)>, usiz
     let changed = desks
         .iter()
         .zip(specs)
+        .zip(waits)
         .enumerate()
-        .filter(|(_, (view, spec))| view.worker.spec != *spec);
-    Ok((changed.map(|(index, (_, spec))| (index, spec)).collect(), spent))
+        .filter(|(_, ((view, spec), waits))| view.worker.spec != *spec && !(*waits && only_drops(view, spec)));
+    Ok((changed.map(|(index, ((_, spec), _))| (index, spec)).collect(), spent))
+}
+
+/// Whether nothing of a desk changes but that shards leave it.
+fn only_drops(view: &DeskView, spec: &WorkerSpec) -> bool {
+    let known = &view.worker.spec;
+    spec.next_shard_id == known.next_shard_id && spec.shards.iter().all(|shard| known.shards.contains(shard))
 }
 
 impl Settling<'_> {
@@ -95,8 +109,10 @@ impl Settling<'_> {
         )
     }
 
-    /// Takes off a desk what is settled, and seals what can no longer count.
-    fn clear(&self, view: &DeskView, spec: &mut WorkerSpec) -> Result<(), WireError> {
+    /// Takes off a desk what is settled, and seals what can no longer count. True: nothing waits for that to be written.
+    fn clear(&self, view: &DeskView, spec: &mut WorkerSpec) -> Result<bool, WireError> {
+        let mut waits = spec.shards.len() < LITTER;
+        let mut bytes = 0;
         let mut kept = Vec::with_capacity(spec.shards.len());
         for mut shard in std::mem::take(&mut spec.shards) {
             let Some((step, status)) = self.step(&shard.run) else {
@@ -128,6 +144,9 @@ impl Settling<'_> {
                 judge(&record, known, commit).drops()
             };
             if drops {
+                waits &= status.phase == Phase::Running && self.stop(status).is_none() && view.leaves_nothing(&shard);
+                let partials = view.commit(shard.id).into_iter().flat_map(|commit| &commit.partials);
+                bytes += partials.map(|partial| partial.state.len()).sum::<usize>();
                 let folded = self.folded.contains(&(view.uid.clone(), shard.id));
                 let outcome = if folded { Outcome::Folded } else { Outcome::Discarded };
                 spec.settled.push(Settled { id: shard.id, outcome });
@@ -140,7 +159,7 @@ impl Settling<'_> {
         spec.shards = kept;
         spec.cards
             .retain(|card| spec.shards.iter().any(|shard| shard.run.card == card.digest));
-        Ok(())
+        Ok(waits && bytes < LITTER_BYTES)
     }
 
     /// Gives the listing of a step's data to one worker.

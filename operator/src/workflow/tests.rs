@@ -440,6 +440,7 @@ fn suspend_does_not_rest_while_a_partition_of_an_ended_shard_runs_on() {
         start_id: first.start_id.clone(),
         cursor: Cursor(first.start + 1),
         sealed: true,
+        begun: 1,
         ..ShardStatus::default()
     };
     Settlement::default().write_to_shard_status(&mut commit);

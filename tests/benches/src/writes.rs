@@ -49,6 +49,8 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
     for workers in [2_usize, 16] {
         let mut settings = Settings::new(".".into(), Hands::Shim(kit::own_shim()?));
         settings.workers = workers;
+        // As in a cluster.
+        settings.status_interval = braid_operator::Options::new("bench", 1).status_interval;
         let cluster = Arc::new(LocalCluster::start(settings).await?);
         // The one in this runtime gives way to one with a thread of its own.
         let first = cluster.operator().context("no operator")?;

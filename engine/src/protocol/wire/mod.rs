@@ -241,6 +241,7 @@ fn commit(spec: &WorkerSpec, assigned: &ShardSpec, stored: &ShardStatus) -> Resu
         start_id: stored.start_id.clone(),
         cursor: stored.cursor,
         sealed: stored.sealed,
+        begun: stored.begun.min(assigned.end - stored.cursor.0),
         deferred,
         content: Settlement::from_shard_status(&card.results, stored)?,
     })
@@ -254,6 +255,7 @@ pub fn shard_status(commit: &Commit<Braid>) -> ShardStatus {
         start_id: commit.start_id.clone(),
         cursor: commit.cursor,
         sealed: commit.sealed,
+        begun: commit.begun,
         deferred: commit.deferred.iter().map(deferred_status).collect(),
         ..ShardStatus::default()
     };

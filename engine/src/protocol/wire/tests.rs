@@ -108,6 +108,7 @@ fn shard_and_commit() -> impl Strategy<Value = (Shard<Braid>, Option<Commit<Brai
                 start_id: StartId::from("start"),
                 cursor,
                 sealed,
+                begun: if sealed { shard.range.end() - cursor.0 } else { 0 },
                 deferred,
                 content,
             });
@@ -217,6 +218,7 @@ fn edited(edit: impl Fn(&mut Worker)) -> Result<Desk<Braid>, WireError> {
         start_id: StartId::from("start"),
         cursor: Cursor(15),
         sealed: true,
+        begun: 2,
         deferred: vec![waiting],
         content,
     };

@@ -44,6 +44,8 @@ impl<W: World> Segment<W> {
 pub(super) struct Sent<W: World> {
     pub(super) segment: Segment<W>,
     pub(super) sealed: bool,
+    /// As in the commit.
+    pub(super) begun: u64,
     pub(super) flushed: bool,
 }
 
@@ -391,14 +393,23 @@ impl<W: World> Work<W> {
         (early && self.open.cursor > self.base).then_some(false)
     }
 
+    /// How many partitions from the folded ones on are in flight or have ended out of order, with the gaps between them.
+    fn begun(&self) -> u64 {
+        let ended = self.ahead.last_key_value().map(|(partition, _)| *partition);
+        let last = self.running().map(|(partition, _)| partition).last().max(ended);
+        last.map_or(0, |last| (last + 1).saturating_sub(self.open.cursor.0))
+    }
+
     /// Puts what is folded into the next write.
     pub(super) fn send(&mut self, sealed: bool) {
+        let begun = if sealed { self.begun() } else { 0 };
         let empty = Segment::empty(self.open.cursor);
         let segment = mem::replace(&mut self.open, empty);
         let flushed = !segment.content.has_outputs();
         self.sent = Some(Sent {
             segment,
             sealed,
+            begun,
             flushed,
         });
     }
@@ -415,6 +426,7 @@ impl<W: World> Work<W> {
             start_id: start.clone(),
             cursor: sent.segment.cursor,
             sealed: sent.sealed,
+            begun: sent.begun,
             deferred: stored.map(|stored| stored.deferred.clone()).unwrap_or_default(),
             content: match stored {
                 Some(stored) => stored.content.clone(),

@@ -206,6 +206,11 @@ fn a_budget_that_is_over_twice_waits_for_nothing_but_the_first() {
     assert_eq!(bench.commit(1), None, "nothing is settled in order yet");
     bench.settle(1, 0);
     assert_eq!(bench.commit(1), Some((2, true, 2)));
+    assert_eq!(
+        bench.object.desk.commit(ShardId(1)).unwrap().begun,
+        0,
+        "nothing else was begun"
+    );
 }
 
 #[test]
@@ -217,6 +222,11 @@ fn a_budget_of_zero_seals_at_once_and_loses_nothing_that_is_in_order() {
     bench.edit(|desk| desk.shards[0].budget_millis = 0);
     assert_eq!(bench.commit(1), Some((1, true, 1)));
     assert_eq!(bench.machine.in_flight(), 2, "the rest runs on, for an adopter");
+    assert_eq!(
+        bench.object.desk.commit(ShardId(1)).unwrap().begun,
+        2,
+        "and the commit says so"
+    );
 }
 
 #[test]
@@ -310,6 +320,7 @@ fn an_entry_that_was_never_sent_is_sealed_as_it_is() {
             start_id: 9,
             cursor: Cursor(2),
             sealed: false,
+            begun: 0,
             deferred: Vec::new(),
             content: Counts {
                 times: [(0, 1), (1, 1)].into(),
@@ -337,6 +348,7 @@ fn the_entries_of_an_older_start_are_sealed_with_the_claim() {
             start_id: 9,
             cursor: Cursor(1),
             sealed: false,
+            begun: 0,
             deferred: Vec::new(),
             content: Counts::of(0),
         });
