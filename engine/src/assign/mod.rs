@@ -94,8 +94,8 @@ pub struct Situation<'a> {
     pub concurrency: u64,
     /// Ranges that killed their worker.
     pub suspects: &'a [PartitionRange],
-    /// What a partition takes on average, in milliseconds; absent while nothing is settled.
-    pub mean_millis: Option<u64>,
+    /// What a partition takes on average, in microseconds; absent while nothing is settled.
+    pub mean_micros: Option<u64>,
     /// How many shards may be cut or sealed to feed the idle.
     pub cuts: usize,
     /// Whether the step is being stopped.
@@ -338,14 +338,17 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .filter(|seat| seat.fitness == Fitness::Working)
             .count() as u64;
         // Half the writes: who has one open shard left is given two, and who has two is given none.
-        let long = self.lasts(working);
+        let long = self
+            .lasts_millis()
+            .is_some_and(|millis| millis >= self.budget.saturating_mul(LONG_BUDGETS));
         let wanted: Vec<usize> = (self.held.iter())
             .map(|(open, _)| if long && *open < OPEN { OPEN_LONG } else { OPEN })
             .collect();
+        let least = self.least_size();
         while let Some(gap) = self.free.first() {
             let limit = |index: usize| wanted.get(index).copied().unwrap_or(0);
             let Some(index) = self.least_loaded(limit) else { return };
-            let size = (self.free.len() / (2 * working.max(1))).max(1);
+            let size = (self.free.len() / (2 * working.max(1))).max(least);
             let (range, mode) =
                 self.up_to_a_suspect(PartitionRange::new(gap.start(), gap.end().min(gap.start() + size)));
             self.assign(index, range, mode, None, None);
@@ -408,7 +411,7 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             } else if left == 1 && shard.range.len() == 1 && shard.mode == Mode::Normal {
                 let slow = self
                     .budget
-                    .max(self.situation.mean_millis.unwrap_or(0).saturating_mul(TWIN_FACTOR));
+                    .max((self.situation.mean_micros.unwrap_or(0) / 1_000).saturating_mul(TWIN_FACTOR));
                 let single = self
                     .seats
                     .iter()
@@ -437,11 +440,33 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .is_some_and(|seat| seat.fitness == Fitness::Working && seat.desk.start.is_some())
     }
 
-    /// Whether what is free keeps so many workers busy for a while, so that shards end by their budgets.
-    fn lasts(&self, working: u64) -> bool {
+    /// For how long what is not settled keeps all workers busy, in milliseconds: open shards count, as they end by their
+    /// budgets, not by their ranges. `None` while it is not known how long partitions take.
+    fn lasts_millis(&self) -> Option<u64> {
+        let working = (0..self.seats.len()).filter(|index| self.works(*index)).count() as u64;
         let hands = working.saturating_mul(self.situation.concurrency).max(1);
-        let mean = self.situation.mean_millis.unwrap_or(0);
-        (self.free.len() / hands).saturating_mul(mean) >= self.budget.saturating_mul(LONG_BUDGETS)
+        Some((self.unsettled() / hands).saturating_mul(self.situation.mean_micros?) / 1_000)
+    }
+
+    /// The fewest partitions that are worth a write: what takes an eighth of a budget.
+    fn least_size(&self) -> u64 {
+        let micros = self
+            .budget
+            .saturating_mul(1_000 / 8)
+            .saturating_mul(self.situation.concurrency);
+        let mean = self.situation.mean_micros.unwrap_or(u64::MAX).max(1);
+        (micros / mean).max(1)
+    }
+
+    fn unsettled(&self) -> u64 {
+        self.situation.total.saturating_sub(self.record.ledger.len())
+    }
+
+    fn is_near_the_end(&self) -> bool {
+        match self.lasts_millis() {
+            Some(millis) => millis < self.budget.saturating_mul(2),
+            None => self.unsettled() < self.situation.total / 8,
+        }
     }
 
     /// The seat with the fewest open shards that has fewer than its limit and room for another.
@@ -494,8 +519,11 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             *open += 1;
             *all += 1;
         }
-        let near_the_end = self.free.len() < self.situation.total / 8;
-        let budget_millis = if near_the_end { self.budget / 4 } else { self.budget };
+        let budget_millis = if self.is_near_the_end() {
+            self.budget / 4
+        } else {
+            self.budget
+        };
         self.orders.push(Order::Assign {
             seat: seat.key,
             range,

@@ -86,7 +86,7 @@ fn situation(total: u64) -> Situation<'static> {
         total,
         concurrency: 1,
         suspects: &[],
-        mean_millis: None,
+        mean_micros: None,
         cuts: 10,
         stop: None,
     }
@@ -233,7 +233,7 @@ fn all_that_was_begun_is_adopted_at_once_and_told_apart_the_next_time() {
 #[test]
 fn where_shards_last_long_every_other_one_costs_a_write() {
     let mut situation = situation(100_000);
-    situation.mean_millis = Some(10);
+    situation.mean_micros = Some(10_000);
     let one_left = [desk(vec![shard(0, 0, 10)], vec![])];
     let given = orders(&record(), &situation, &seats(&one_left, Watched::default()));
     assert_eq!(2, assigned(&given).len());
@@ -386,7 +386,7 @@ fn a_straggler_that_is_as_slow_as_all_has_no_twin() {
     };
     let desks = [desk(vec![shard(0, 0, 1)], vec![]), desk(vec![], vec![])];
     let situation = Situation {
-        mean_millis: Some(9_000),
+        mean_micros: Some(9_000_000),
         ..situation(1)
     };
     assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());

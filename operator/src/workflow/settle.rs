@@ -245,7 +245,10 @@ impl Settling<'_> {
             total: plan.partitions,
             concurrency,
             suspects: &suspects,
-            mean_millis: elapsed.saturating_mul(hands).checked_div(record.ledger.len()),
+            mean_micros: elapsed
+                .saturating_mul(1_000)
+                .saturating_mul(hands)
+                .checked_div(record.ledger.len()),
             cuts,
             stop: self.stop(status),
         };

@@ -351,7 +351,7 @@ impl Sim {
             total: u64::from(self.config.partitions),
             concurrency: self.config.concurrency,
             suspects: &suspects,
-            mean_millis: Some(self.mean_millis),
+            mean_micros: Some(self.mean_millis * 1_000),
             cuts: 2,
             stop: None,
         };
