@@ -1,12 +1,14 @@
 //! What a partition is: its item and its bytes.
 //!
 //! Numbers and items are at hand. Files are opened and checked against the plan: one whose size or modification time is
-//! not what was planned fails its partition for good ([`InputError::Changed`]). Bytes are not held in memory: user code is
+//! not what was planned fails its partition for good ([`InputError::Changed`]); they are looked at again when the program has
+//! succeeded ([`recheck`]), so what it gave counts only for the planned bytes. A change that leaves size and time as they were, or
+//! falls within one tick of the file system's clock, is not seen. Bytes are not held in memory: user code is
 //! given parts of open files, so a partition may be as large as its file. Only the many small files of one partition are read
 //! at once, up to [`SMALL_TOTAL`]; beyond that at most [`OPEN_FILES`] files stay open, and more is a clear failure.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -118,6 +120,18 @@ pub(crate) fn open(plan: &Plan, partition: u64, base_dir: &Path, root: &Path, ma
     }
 }
 
+/// Whether the files of a partition still are the planned ones. Blocks.
+///
+/// They are looked at by their names: a file that was removed or replaced is an error, too, since no other attempt at the
+/// partition could read what this one did.
+pub(crate) fn recheck(plan: &Plan, partition: u64, base_dir: &Path) -> Result<(), InputError> {
+    match plan.partition(partition) {
+        Some(Partition::Files(files)) => files.iter().try_for_each(|file| is_planned(base_dir, file)),
+        Some(Partition::Bytes { file, .. }) => is_planned(base_dir, file),
+        Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
+    }
+}
+
 fn whole(file: File, planned: &PlannedFile) -> Data {
     Data::File {
         file: Arc::new(file),
@@ -135,25 +149,38 @@ fn read(file: &File, planned: &PlannedFile) -> Result<Bytes, InputError> {
 
 /// Opens a file and checks that it is the planned one.
 fn checked(base_dir: &Path, planned: &PlannedFile) -> Result<File, InputError> {
+    // Looked at first: opening a pipe in a file's place would wait for its other end.
+    is_planned(base_dir, planned)?;
+    let path = base_dir.join(Path::new(&*planned.path));
+    let file = File::open(&path).map_err(|source| missing(planned, source))?;
+    // Once more, since another file may have taken the name in between.
+    let metadata = file.metadata().map_err(|source| unreadable(planned, source))?;
+    compare(planned, &metadata)?;
+    Ok(file)
+}
+
+/// Checks that the file with a planned one's name is that one.
+fn is_planned(base_dir: &Path, planned: &PlannedFile) -> Result<(), InputError> {
+    let path = base_dir.join(Path::new(&*planned.path));
+    let metadata = std::fs::metadata(&path).map_err(|source| missing(planned, source))?;
+    compare(planned, &metadata)
+}
+
+fn compare(planned: &PlannedFile, found: &Metadata) -> Result<(), InputError> {
     let changed = |what: String| InputError::Changed {
         path: planned.path.to_string(),
         what,
     };
-    let path = base_dir.join(Path::new(&*planned.path));
-    // Looked at first: opening a pipe in a file's place would wait for its other end.
-    let kind = std::fs::metadata(&path).map_err(|source| missing(planned, source))?;
-    if !kind.is_file() {
+    if !found.is_file() {
         return Err(changed("it is no regular file".into()));
     }
-    let file = File::open(&path).map_err(|source| missing(planned, source))?;
-    let metadata = file.metadata().map_err(|source| unreadable(planned, source))?;
-    if metadata.len() != planned.size {
-        return Err(changed(format!("{} bytes instead of {}", metadata.len(), planned.size)));
+    if found.len() != planned.size {
+        return Err(changed(format!("{} bytes instead of {}", found.len(), planned.size)));
     }
-    if modified_nanos(&metadata) != planned.modified_nanos {
+    if modified_nanos(found) != planned.modified_nanos {
         return Err(changed("it was modified".into()));
     }
-    Ok(file)
+    Ok(())
 }
 
 fn missing(planned: &PlannedFile, source: io::Error) -> InputError {
@@ -174,7 +201,7 @@ fn unreadable(planned: &PlannedFile, source: io::Error) -> InputError {
 }
 
 /// When a file was modified, in nanoseconds since the epoch.
-pub(crate) fn modified_nanos(metadata: &std::fs::Metadata) -> i64 {
+pub(crate) fn modified_nanos(metadata: &Metadata) -> i64 {
     metadata
         .mtime()
         .saturating_mul(1_000_000_000)

@@ -9,7 +9,7 @@ use braid_engine::{
 };
 use proptest::prelude::*;
 
-use super::{InputError, lines, modified_nanos, open};
+use super::{InputError, lines, modified_nanos, open, recheck};
 use crate::runner::{Data, Input};
 
 fn planned(dir: &Path, path: &str, bytes: &[u8]) -> PlannedFile {
@@ -80,6 +80,34 @@ fn a_file_that_is_not_the_planned_one_is_told_apart() {
     assert_eq!(open_it(&file).unwrap_err().reason(), Reason::InputChanged);
     fs::create_dir(dir.path().join("a")).unwrap();
     assert!(matches!(open_it(&file), Err(InputError::Changed { .. })));
+}
+
+#[test]
+fn every_file_of_a_partition_is_looked_at_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|name| planned(dir.path(), name, b"hello\n"));
+    let joined = plan(files.to_vec(), Split::Files(2));
+    let cut = plan(files.to_vec(), Split::Bytes(3));
+    let reasons = |plan: &Plan| -> Vec<Option<Reason>> {
+        (0..plan.partitions())
+            .map(|partition| recheck(plan, partition, dir.path()).err().map(|error| error.reason()))
+            .collect()
+    };
+    assert_eq!(reasons(&joined), [None]);
+    assert_eq!(reasons(&cut), [None; 4]);
+    // The same size, another time.
+    let other = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    fs::File::options()
+        .write(true)
+        .open(dir.path().join("b"))
+        .unwrap()
+        .set_times(other)
+        .unwrap();
+    let changed = Some(Reason::InputChanged);
+    assert_eq!(reasons(&joined), [changed]);
+    assert_eq!(reasons(&cut), [None, None, changed, changed]);
+    fs::remove_file(dir.path().join("a")).unwrap();
+    assert_eq!(reasons(&cut), [changed; 4]);
 }
 
 /// The bytes that the reference gives for a range.

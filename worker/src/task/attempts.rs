@@ -8,7 +8,7 @@ use std::{
 };
 
 use braid_crds::ShardId;
-use braid_engine::protocol::worker::Task;
+use braid_engine::{plan::Plan, protocol::worker::Task};
 use tokio::time::Instant;
 
 use super::runs::Run;
@@ -23,6 +23,8 @@ pub(super) struct Flight {
     pub(super) attempt: u32,
     /// Deaths of the partition's worker or shim so far.
     pub(super) deaths: i32,
+    /// The plan whose files it reads, once they were opened.
+    pub(super) pinned: Option<Arc<Plan>>,
 }
 
 /// An attempt that has all it needs.
@@ -107,6 +109,12 @@ impl Attempts {
         let id = AttemptId(self.next);
         self.flying.insert(id, flight);
         id
+    }
+
+    /// The plan whose files an attempt reads, if it reads files and somebody still asks for it.
+    pub(super) fn pinned(&self, id: AttemptId) -> Option<(u64, Arc<Plan>)> {
+        let flight = self.flying.get(&id)?;
+        Some((flight.task.partition, flight.pinned.clone()?))
     }
 
     /// Takes out an attempt that is over; `None`: nobody asks for it any more.

@@ -18,7 +18,10 @@ use super::{
     runs::{PLAIN_RESULTS, Run},
     session::Session,
 };
-use crate::runner::{Ending, Failure, Finished};
+use crate::{
+    reader::InputError,
+    runner::{AttemptId, Ending, Failure, Finished},
+};
 
 /// By so many bytes a commit grows at most with one failed partition.
 const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 160;
@@ -42,6 +45,13 @@ impl Session {
     pub(super) fn finished(&mut self, finished: Vec<Finished>) {
         let mut lost = Vec::new();
         for Finished { id, ending, .. } in finished {
+            if let Ending::Succeeded { results } = &ending
+                && let Some((partition, plan)) = self.attempts.pinned(id)
+            {
+                // It stays in flight until its input is known to be what was planned.
+                self.recheck(id, partition, plan, results.clone());
+                continue;
+            }
             let Some(flight) = self.attempts.land(id) else { continue };
             match ending {
                 Ending::Succeeded { results } => {
@@ -62,6 +72,16 @@ impl Session {
             }
         }
         self.lost(lost);
+    }
+
+    /// The program of an attempt has succeeded, and its files were looked at again.
+    pub(super) fn rechecked(&mut self, id: AttemptId, results: Option<&[u8]>, input: Result<(), InputError>) {
+        // Killed meanwhile: nobody asks for it any more.
+        let Some(flight) = self.attempts.land(id) else { return };
+        match input {
+            Ok(()) => self.settle(&flight, &Given::Results(results.unwrap_or_default())),
+            Err(error) => self.failed(flight, error.reason(), &error.to_string()),
+        }
     }
 
     /// The shim has died with these. If it was one, that one is to blame.
@@ -173,6 +193,7 @@ impl Session {
             run: run.clone(),
             attempt: trouble.attempt,
             deaths: trouble.deaths,
+            pinned: None,
         }
     }
 }

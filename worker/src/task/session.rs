@@ -16,6 +16,7 @@ use braid_engine::{
     settlement::Settlement,
 };
 use braid_sync::heartbeat::Pulse;
+use bytes::Bytes;
 use kube::Client;
 use tokio::{
     task::{AbortHandle, JoinSet},
@@ -47,6 +48,8 @@ mod starting;
 pub(super) enum Job {
     /// The input of an attempt.
     Opened(Flight, Result<Input, InputError>),
+    /// The files of an attempt that has succeeded with these results were looked at again.
+    Rechecked(AttemptId, Option<Bytes>, Result<(), InputError>),
     /// A plan, for the shard that needed it first.
     Fetched(PlanDigest, Result<Arc<Plan>, FetchError>),
     /// A plan was made.
@@ -308,6 +311,7 @@ impl Session {
                     Err(error) => self.failed(flight, error.reason(), &error.to_string()),
                 }
             }
+            Job::Rechecked(id, results, input) => self.rechecked(id, results.as_deref(), input),
             Job::Fetched(digest, Ok(plan)) => {
                 self.fetching.retain(|fetching| *fetching != digest);
                 self.plans.keep(digest, plan);

@@ -135,6 +135,46 @@ async fn a_file_that_changed_fails_its_partition_only() {
 }
 
 #[tokio::test]
+async fn a_file_that_changes_under_its_program_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    let mut bench = Bench::new().await.below(dir.path().into());
+    let place = dir.path().join("b");
+    let runner = Scripted::new(4, move |attempt| {
+        if attempt.partition == 1 {
+            fs::write(&place, "longer").unwrap();
+        }
+        Act::Give("1".into())
+    });
+    bench.start(runner.clone()).await;
+    let mut card = files(
+        "*",
+        &FilesSource {
+            files: 1,
+            ..FilesSource::default()
+        },
+    );
+    card.attempts = 5;
+    let planned = plan(&bench, &card).await;
+    card.digest = "sha256:run".into();
+    card.source.files.as_mut().unwrap().chunks = planned.chunks;
+    let shard = bench
+        .assign(&card, 0, 3, |spec| spec.run.plan = planned.digest.clone())
+        .await;
+    assert_eq!(bench.total(shard).await, (Cursor(3), 2, 2));
+    let entry = bench.sealed(shard).await;
+    assert_eq!(entry.failed.to_string(), "1");
+    let failure = &entry.failures[0];
+    assert_eq!((&*failure.reason, failure.attempts), ("InputChanged", 1));
+    assert!(failure.message.contains("b has changed"), "{failure:?}");
+    let mut started = runner.started();
+    started.sort_unstable();
+    assert_eq!(started, [(0, 1), (1, 1), (2, 1)]);
+}
+
+#[tokio::test]
 async fn no_files_stop_the_step_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::new().await.below(dir.path().into());

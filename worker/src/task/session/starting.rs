@@ -6,7 +6,12 @@ use braid_crds::{
     Plan as PlanObject,
     worker::{Fatal, FilesSource},
 };
-use braid_engine::{plan::Partition, protocol::worker::Task, retry::Reason};
+use braid_engine::{
+    plan::{Partition, Plan},
+    protocol::worker::Task,
+    retry::Reason,
+};
+use bytes::Bytes;
 use kube::Api;
 use tokio::time::Instant;
 
@@ -20,7 +25,7 @@ use super::{
 use crate::{
     planner,
     reader::{self, InputError, plans},
-    runner::{Attempt, Input, Item, Runner, RunnerError},
+    runner::{Attempt, AttemptId, Input, Item, Runner, RunnerError},
 };
 
 /// So many inputs are opened ahead of the runner at most.
@@ -164,7 +169,7 @@ impl Session {
     }
 
     /// Makes the input of an attempt.
-    fn prepare(&mut self, flight: Flight) {
+    fn prepare(&mut self, mut flight: Flight) {
         let run = flight.run.clone();
         let partition = flight.task.partition;
         let plan = self.plans.get(&run.reference.plan);
@@ -180,6 +185,7 @@ impl Session {
             }
             (Source::Files { root, many, .. }, Some(plan)) => {
                 self.opening += 1;
+                flight.pinned = Some(plan.clone());
                 let (root, many, base_dir) = (root.clone(), *many, self.options.base_dir.clone());
                 self.jobs.0.spawn_blocking(move || {
                     let input = reader::open(&plan, partition, &base_dir, &root, many);
@@ -194,6 +200,15 @@ impl Session {
             }
             _ => self.attempts.ready.push_back(numbered(flight)),
         }
+    }
+
+    /// Looks once more at the files of an attempt whose program has succeeded.
+    pub(in crate::task) fn recheck(&mut self, id: AttemptId, partition: u64, plan: Arc<Plan>, results: Option<Bytes>) {
+        let base_dir = self.options.base_dir.clone();
+        self.jobs.0.spawn_blocking(move || {
+            let input = reader::recheck(&plan, partition, &base_dir);
+            Job::Rechecked(id, results, input)
+        });
     }
 
     /// Whether the plan of a run is at hand; else it is fetched.
