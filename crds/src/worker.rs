@@ -73,7 +73,7 @@ pub struct WorkerSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("self.start == oldSelf.start && self.end == oldSelf.end && self.run == oldSelf.run && self.mode == oldSelf.mode && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts)", "a shard is immutable but for its budget and its seal"),
+    validation = ("self.start == oldSelf.start && self.end == oldSelf.end && self.run == oldSelf.run && self.mode == oldSelf.mode && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts) && has(self.history) == has(oldSelf.history) && (!has(self.history) || self.history == oldSelf.history)", "a shard is immutable but for its budget and its seal"),
     validation = ("self.seal || !oldSelf.seal", "a seal is for ever"),
     validation = ("self.budgetMillis <= oldSelf.budgetMillis", "a budget may only shrink"),
     validation = ("self.start < self.end", "a shard has at least one partition")

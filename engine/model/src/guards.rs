@@ -1,6 +1,6 @@
 //! What the API server refuses: the transition rules of the `Worker` type, on the protocol's own types.
 //!
-//! They mirror the CEL rules in `crds/src/worker.rs` one for one.
+//! They mirror the CEL rules in `crds/src/worker.rs` one for one: a test writes at random and asks both.
 
 use braid_engine::protocol::Desk;
 
