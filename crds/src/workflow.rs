@@ -259,7 +259,8 @@ fn one() -> i64 {
 #[x_kube(validation = ("has(self.command) || has(self.script)", "run needs a command or a script"))]
 pub struct Run {
     /// The program and its first words; with a script: what runs the script's file.
-    /// `$(NAME)` is the environment variable NAME, `$$(NAME)` the text `$(NAME)`.
+    /// `$(NAME)` is the environment variable NAME, `$$(NAME)` the text `$(NAME)`. As in a container, `$$` is one `$` wherever it
+    /// stands: the `$$` of a shell, its process, is written `$$$$` here, or belongs into a script.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 128), inner(length(max = 8192)))]
     pub command: Vec<String>,
@@ -271,7 +272,7 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 24576))]
     pub script: Option<String>,
-    /// Environment variables. `$( )` in a value is an expression, evaluated once when the step starts.
+    /// Environment variables. `$( )` in a value is an expression, evaluated once when the step starts; `$$(` is the text `$(`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
