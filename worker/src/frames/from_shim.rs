@@ -64,7 +64,7 @@ pub enum Outcome {
     Signal(i32),
     /// By the shim, because its time was over.
     TimedOut,
-    /// By the kernel, for want of memory.
+    /// For want of memory: by the kernel, or by the shim before the kernel would.
     OutOfMemory,
     /// By the shim, because the worker said so or went silent.
     Killed,

@@ -187,7 +187,7 @@ pub enum Failure {
     /// It ran longer than this.
     #[error("timeout after {0:?}")]
     Timeout(Duration),
-    /// The kernel killed it for want of memory.
+    /// It was killed for want of memory: by the kernel, or by the shim before the kernel would.
     #[error("out of memory")]
     OutOfMemory,
     /// There is no such command. Trying again cannot help.

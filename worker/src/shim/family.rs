@@ -16,6 +16,39 @@ pub(super) fn signal(leader: Pid, signal: Signal) {
     }
 }
 
+/// How many bytes of anonymous and shared memory the process groups of these leaders hold. What has left its attempt's group is
+/// not counted for the attempt.
+pub(super) fn bytes_held(leaders: &[Pid]) -> Vec<u64> {
+    let mut held = vec![0_u64; leaders.len()];
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // A process that ends meanwhile holds nothing.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let group = group_in(&stat);
+        let place = leaders.iter().position(|leader| group == Some(leader.as_raw()));
+        if let Some(bytes) = place.and_then(|place| held.get_mut(place)) {
+            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            *bytes = bytes.saturating_add(bytes_in(&status));
+        }
+    }
+    held
+}
+
+/// The process group in a line of `/proc/PID/stat`.
+fn group_in(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
+/// What `/proc/PID/status` tells of anonymous and shared memory, in kB there.
+fn bytes_in(status: &str) -> u64 {
+    let fields = status.lines().filter_map(|line| line.split_once(':'));
+    fields
+        .filter(|(name, _)| matches!(*name, "RssAnon" | "RssShmem"))
+        .filter_map(|(_, value)| value.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .fold(0, |sum, kilobytes| sum.saturating_add(kilobytes.saturating_mul(1024)))
+}
+
 /// Children of the shim that are nobody's first process: descendants that were orphaned. Each is remembered with the
 /// number of the newest attempt that could have made it, so it can be ended once all of those have.
 #[derive(Debug, Default)]
@@ -86,4 +119,25 @@ fn children_by_scan(parent: Pid) -> Vec<Pid> {
 /// The parent in a line of `/proc/PID/stat`; the name in parentheses may hold anything.
 pub(crate) fn parent_in(stat: &str) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes_in, group_in, parent_in};
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = "77 (a) b (c)) S 12 34 56 0 -1 4194304";
+        assert_eq!((parent_in(stat), group_in(stat)), (Some(12), Some(34)));
+        assert_eq!(group_in("77 (sh"), None);
+    }
+
+    #[test]
+    fn files_in_memory_are_not_held() {
+        let status =
+            "Name:\tsh\nVmRSS:\t    9000 kB\nRssAnon:\t     100 kB\nRssFile:\t    8000 kB\nRssShmem:\t       2 kB\n";
+        assert_eq!(bytes_in(status), 102 * 1024);
+        // A zombie has none.
+        assert_eq!(bytes_in("Name:\tsh\n"), 0);
+    }
 }

@@ -1,65 +1,169 @@
-//! Telling an end for want of memory from other ends by SIGKILL.
+//! Memory, as the kernel accounts for it: how near its limit is, and whether somebody was killed for it.
+//!
+//! The shim and all that it starts are one cgroup (in a container, the container's). When what cannot be given back
+//! reaches [`HIGH_PERCENT`] of the limit, the shim ends the attempt that holds most: a failed attempt, where the kernel would
+//! choose any process of the container, the shim included. Page cache is not counted: reading large files fills it, and the
+//! kernel takes it back by itself. Shims that share a cgroup, as those of a local run do, each end one. Only the limit of the shim's own cgroup is known, not one further up; an attempt that
+//! takes the rest between two looks is still the kernel's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// From so many hundredths of the limit on, an attempt is ended.
+const HIGH_PERCENT: u64 = 95;
+
+/// Attempts that together hold less than so many hundredths of the limit are not to blame.
+const BLAME_PERCENT: u64 = 10;
+
+/// What version 1 says for "no limit" is the largest number of whole pages; nobody has half as much.
+const NO_LIMIT: u64 = 1 << 62;
+
+/// Where the kernel mounts cgroups.
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The memory files of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroup {
+    directory: PathBuf,
+    version: Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// How much of a limit is taken, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Level {
+    pub(super) used: u64,
+    pub(super) limit: u64,
+}
+
+impl Level {
+    pub(super) fn is_high(self) -> bool {
+        u128::from(self.used) * 100 >= u128::from(self.limit) * u128::from(HIGH_PERCENT)
+    }
+
+    /// Which of the attempts that hold so many bytes is to be ended: the largest. None, if all of them hold next to nothing of
+    /// the limit: then others in the cgroup have filled it, and ending attempts one after the other would not help.
+    pub(super) fn blames(self, held: &[u64]) -> Option<usize> {
+        let together: u128 = held.iter().copied().map(u128::from).sum();
+        let (index, most) = held.iter().enumerate().max_by_key(|(_, bytes)| **bytes)?;
+        let worth_it = *most > 0 && together * 100 >= u128::from(self.limit) * u128::from(BLAME_PERCENT);
+        worth_it.then_some(index)
+    }
+}
+
+impl Cgroup {
+    /// The shim's own, or the one whose files are in `given`; `None`: nothing accounts for its memory.
+    pub(super) fn find(given: Option<&Path>) -> Option<Self> {
+        let places = match given {
+            Some(directory) => vec![directory.to_owned()],
+            None => places(&fs::read_to_string("/proc/self/cgroup").ok()?),
+        };
+        places
+            .into_iter()
+            .find(|directory| directory.join("memory.stat").exists())
+            .map(|directory| {
+                let version = if directory.join("memory.limit_in_bytes").exists() {
+                    Version::One
+                } else {
+                    Version::Two
+                };
+                Self { directory, version }
+            })
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.directory.join(file)).ok()
+    }
+
+    fn limit(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        limit(&self.read(file)?)
+    }
+
+    /// How much is taken now; `None`: there is no limit. Both are read each time: a limit may be changed at any time.
+    pub(super) fn level(&self) -> Option<Level> {
+        let limit = self.limit()?;
+        let used = used(self.version, &self.read("memory.stat")?)?;
+        Some(Level { used, limit })
+    }
+
+    /// Whether there is a limit to watch.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit().is_some()
+    }
+
+    fn kills(&self) -> Option<u64> {
+        number(&self.read("memory.events")?, "oom_kill")
+    }
+}
+
 /// Counts the processes that the kernel has killed for want of memory in the shim's cgroup (version 2).
 pub(super) struct OomKills {
-    events: Option<PathBuf>,
+    cgroup: Option<Cgroup>,
     seen: u64,
 }
 
 impl OomKills {
     /// Begins to count. Where there is no such cgroup, nothing is ever counted.
-    pub(super) fn watch() -> Self {
-        let events = fs::read_to_string("/proc/self/cgroup")
-            .ok()
-            .and_then(|text| events_file(&text));
-        let mut this = Self { events, seen: 0 };
+    pub(super) fn watch(cgroup: Option<Cgroup>) -> Self {
+        let mut this = Self { cgroup, seen: 0 };
         this.rose();
         this
     }
 
     /// Whether there were any since the last time this was asked.
     pub(super) fn rose(&mut self) -> bool {
-        let text = self.events.as_deref().and_then(|path| fs::read_to_string(path).ok());
-        let now = text.as_deref().and_then(kills).unwrap_or(self.seen);
+        let now = self.cgroup.as_ref().and_then(Cgroup::kills).unwrap_or(self.seen);
         let before = std::mem::replace(&mut self.seen, now);
         now > before
     }
 }
 
-fn events_file(cgroup: &str) -> Option<PathBuf> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Some(Path::new("/sys/fs/cgroup").join(path).join("memory.events"))
+/// Where the memory files of a process may be, by its `/proc/PID/cgroup`. In a container that file may tell the path on the
+/// host, while only the container's own part is mounted: so the mount itself comes last.
+fn places(cgroup: &str) -> Vec<PathBuf> {
+    let lines = || {
+        cgroup
+            .lines()
+            .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+    };
+    let one = lines().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
+    let two = lines().find(|(controllers, _)| controllers.is_empty());
+    let (mount, path) = match (one, two) {
+        (Some((_, path)), _) => (Path::new(MOUNT).join("memory"), path),
+        (None, Some((_, path))) => (PathBuf::from(MOUNT), path),
+        (None, None) => return Vec::new(),
+    };
+    vec![mount.join(path.trim_start_matches('/')), mount]
 }
 
-fn kills(events: &str) -> Option<u64> {
-    events
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?
-        .trim()
-        .parse()
-        .ok()
+fn limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
+}
+
+/// What cannot be given back: anonymous and shared memory.
+fn used(version: Version, stat: &str) -> Option<u64> {
+    let (anonymous, shared) = match version {
+        Version::One => ("total_rss", "total_shmem"),
+        Version::Two => ("anon", "shmem"),
+    };
+    let anonymous = number(stat, anonymous)?;
+    Some(anonymous.saturating_add(number(stat, shared).unwrap_or(0)))
+}
+
+/// The number behind a word in a file of such lines.
+fn number(text: &str, word: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(name, _)| *name == word)?.1.trim().parse().ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::{events_file, kills};
-
-    #[test]
-    fn reads_what_the_kernel_writes() {
-        assert_eq!(
-            events_file("1:name=systemd:/x\n0::/kubepods/pod1/c\n"),
-            Some(PathBuf::from("/sys/fs/cgroup/kubepods/pod1/c/memory.events"))
-        );
-        assert_eq!(events_file("3:memory:/only/v1\n"), None);
-        assert_eq!(
-            kills("low 0\nhigh 0\nmax 17\noom 2\noom_kill 3\noom_group_kill 0\n"),
-            Some(3)
-        );
-        assert_eq!(kills("low 0\n"), None);
-    }
-}
+mod tests;

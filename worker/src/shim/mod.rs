@@ -10,6 +10,7 @@
 //! - Every deadline is the shim's own, by a clock that runs while the machine sleeps: the attempt's time-out, and the
 //!   moment up to which the worker lets it go on. TERM, then after the grace KILL.
 //! - The socket's end is the end of everything: children are killed at once, private files removed.
+//! - Where memory has a limit, the attempt that holds most is ended shortly before it is reached (see [`memory`]).
 //! - Memory is bounded: output stays in the children's pipes while the worker does not read; input goes to files.
 //!
 //! Failure modes: frames that break the protocol end the shim (exit code 2) and with it all that runs; a SIGKILL of the
@@ -32,6 +33,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub places: Places,
     /// After an attempt's exit, how long its pipes are read if somebody still holds them open.
     pub drain: Duration,
+    /// Where the memory files of the cgroup are, if not where the kernel says that this process's are.
+    pub cgroup: Option<PathBuf>,
     /// After a SIGTERM to the shim, how long attempts go on if the worker does not extend it.
     pub notice: Duration,
 }
@@ -63,6 +67,7 @@ impl Config {
         Self {
             socket,
             places: Places::default(),
+            cgroup: None,
             drain,
             notice: Duration::from_secs(20),
         }

@@ -26,6 +26,7 @@ use crate::frames::{FromShim, MAX_MESSAGE, Outcome, Stream};
 pub(super) enum Cause {
     TimedOut,
     Killed,
+    OutOfMemory,
 }
 
 /// How far an attempt is.
@@ -49,6 +50,8 @@ pub(super) struct Running {
     pub(super) feed: Option<Feed>,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
+    /// Why the shim ended it, where that says more than its own last words.
+    pub(super) why: Option<String>,
     grace: Duration,
     started: Moment,
     deadline: Option<Moment>,
@@ -105,6 +108,7 @@ impl Running {
             feed,
             stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout)?,
             stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr)?,
+            why: None,
             grace: parts.grace,
             started: parts.now,
             deadline: parts.timeout.map(|timeout| parts.now.after(timeout)),
@@ -121,6 +125,24 @@ impl Running {
             family::signal(self.leader, Signal::SIGTERM);
             self.phase = Phase::Ending(cause, now.after(self.grace));
         }
+    }
+
+    /// Ends it without a grace. What was begun to end before keeps its cause.
+    pub(super) fn end_at_once(&mut self, cause: Cause) {
+        let cause = match self.phase {
+            Phase::Runs => cause,
+            Phase::Ending(before, _) => before,
+            Phase::Killed(_) => return,
+        };
+        if self.exit.is_none() {
+            family::signal(self.leader, Signal::SIGKILL);
+            self.phase = Phase::Killed(cause);
+        }
+    }
+
+    /// Whether KILL was sent and its first process is still there.
+    pub(super) fn is_dying(&self) -> bool {
+        self.exit.is_none() && matches!(self.phase, Phase::Killed(_))
     }
 
     /// Does what is due.
@@ -181,6 +203,7 @@ impl Running {
         match self.phase {
             Phase::Ending(Cause::TimedOut, _) | Phase::Killed(Cause::TimedOut) => Outcome::TimedOut,
             Phase::Ending(Cause::Killed, _) | Phase::Killed(Cause::Killed) => Outcome::Killed,
+            Phase::Ending(Cause::OutOfMemory, _) | Phase::Killed(Cause::OutOfMemory) => Outcome::OutOfMemory,
             Phase::Runs => {
                 let code = self.exit.and_then(WaitStatus::exit_status).map(Outcome::Exit);
                 let signal = self.exit.and_then(WaitStatus::terminating_signal).map(Outcome::Signal);

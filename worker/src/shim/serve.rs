@@ -1,5 +1,6 @@
 //! The event loop: one thread that polls the socket, the signals and the children's pipes.
 
+mod pressure;
 mod reap;
 
 use std::collections::VecDeque;
@@ -18,11 +19,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
+use self::pressure::Pressure;
 use super::clock::Moment;
 use super::family::Strays;
 use super::input::{Feed, Input, Stdin};
 use super::link::Link;
-use super::memory::OomKills;
+use super::memory::{Cgroup, OomKills};
 use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
 use super::running::{Cause, Parts, Running};
@@ -69,6 +71,7 @@ pub(super) struct Server {
     lease: Option<Moment>,
     unsent_since: Option<Moment>,
     oom: OomKills,
+    pressure: Option<Pressure>,
     null: File,
     buffer: Box<[u8]>,
 }
@@ -97,6 +100,7 @@ impl Server {
             signal_hook::low_level::pipe::register(signal, raised).map_err(system("receive signals"))?;
         }
         signal_hook::low_level::pipe::register(SIGCHLD, raised).map_err(system("receive signals"))?;
+        let cgroup = Cgroup::find(config.cgroup.as_deref());
         Ok(Self {
             link: Link::new(config.socket)?,
             signals,
@@ -115,7 +119,8 @@ impl Server {
             quiet_by: None,
             lease: None,
             unsent_since: None,
-            oom: OomKills::watch(),
+            pressure: Pressure::watch(cgroup.as_ref()),
+            oom: OomKills::watch(cgroup),
             null: File::open("/dev/null").map_err(system("open /dev/null"))?,
             buffer: vec![0; 64 << 10].into(),
         })
@@ -183,6 +188,7 @@ impl Server {
         for running in &mut self.running {
             running.tick(now);
         }
+        self.relieve(now);
         let (room, mut index) = (self.link.has_room(), 0);
         while let Some(running) = self.running.get(index) {
             if running.has_exited() && (running.is_closed() || (room && running.is_overdue(now))) {
@@ -197,7 +203,7 @@ impl Server {
 
     /// When the next thing will be due.
     fn next_due(&self, now: Moment) -> Option<Moment> {
-        let own = [self.lease, self.quiet_by]
+        let own = [self.lease, self.quiet_by, self.next_look(now)]
             .into_iter()
             .flatten()
             .filter(|moment| *moment > now);
@@ -421,7 +427,8 @@ impl Server {
             outcome = Outcome::OutOfMemory;
         }
         if outcome != Outcome::Exit(0) {
-            message = running.last_error();
+            let why = running.why.take().filter(|_| outcome == Outcome::OutOfMemory);
+            message = why.unwrap_or_else(|| running.last_error());
         }
         if let Some((path, limit)) = &running.results {
             let mut there = true;

@@ -11,4 +11,5 @@ mod endings;
 mod harness;
 mod hostile;
 mod input;
+mod memory;
 mod processes;
