@@ -46,42 +46,18 @@ pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands,
     status.phase = phase;
     let (reason, message) = failed.unwrap_or_else(|| why(status, hands, now));
     set(status, workflow, now, "Accepted", true, "Valid", "");
-    set(
-        status,
-        workflow,
-        now,
-        "Progressing",
-        matches!(phase, Phase::Planning | Phase::Running) && hands.working > 0,
-        &reason,
-        &message,
-    );
-    set(
-        status,
-        workflow,
-        now,
-        "Complete",
-        phase == Phase::Succeeded,
-        &reason,
-        &message,
-    );
-    set(
-        status,
-        workflow,
-        now,
-        "Failed",
-        matches!(phase, Phase::Failed | Phase::Cancelled),
-        &reason,
-        &message,
-    );
-    set(
-        status,
-        workflow,
-        now,
-        "Finished",
-        phase.is_terminal(),
-        &reason,
-        &message,
-    );
+    let conditions = [
+        (
+            "Progressing",
+            matches!(phase, Phase::Planning | Phase::Running) && hands.working > 0,
+        ),
+        ("Complete", phase == Phase::Succeeded),
+        ("Failed", matches!(phase, Phase::Failed | Phase::Cancelled)),
+        ("Finished", phase.is_terminal()),
+    ];
+    for (kind, value) in conditions {
+        set(status, workflow, now, kind, value, &reason, &message);
+    }
     status.summary = Some(summary(status, hands, &message));
 }
 

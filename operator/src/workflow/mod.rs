@@ -89,6 +89,15 @@ fn stamp(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
+/// The statuses of steps before any of them has started.
+fn unstarted(steps: &[Step]) -> Vec<StepStatus> {
+    let status = |step: &Step| StepStatus {
+        name: step.name.clone(),
+        ..StepStatus::default()
+    };
+    steps.iter().map(status).collect()
+}
+
 /// One pass over one run.
 pub async fn reconcile(seen: Arc<Workflow>, context: Arc<Context>) -> Result<Action, WorkflowError> {
     let workflow = context.fresh_workflows.newest(seen);
@@ -193,16 +202,7 @@ impl Pass<'_> {
         let mut status = WorkflowStatus {
             format: STATUS_FORMAT,
             observed_generation: self.workflow.metadata.generation,
-            steps: self
-                .workflow
-                .spec
-                .steps
-                .iter()
-                .map(|step| StepStatus {
-                    name: step.name.clone(),
-                    ..StepStatus::default()
-                })
-                .collect(),
+            steps: unstarted(&self.workflow.spec.steps),
             ..current
         };
         let problems = validate::validate(&self.workflow);
