@@ -14,7 +14,7 @@ pub struct Cli {
 }
 
 const AFTER: &str = "Exit codes: 0 succeeded, 1 failed, 2 wrong file or usage, 3 cancelled or not accepted, \
-                     6 API or state unreachable, 130 interrupted (the state is kept).";
+                     6 API or state unreachable, 70 a defect of braid itself, 130 interrupted (the state is kept).";
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,8 @@ pub enum Exit {
     Cancelled,
     /// The API or the state cannot be reached.
     Unreachable,
+    /// A part of braid itself has broken.
+    Internal,
     /// Stopped by a signal; the state is kept.
     Interrupted,
 }
@@ -31,6 +33,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Cancelled => 3,
             Self::Unreachable => 6,
+            Self::Internal => 70,
             Self::Interrupted => 130,
         }
     }

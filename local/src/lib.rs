@@ -15,7 +15,7 @@ use std::{
 };
 
 use braid_apiserver::{ApiServer, BuildError, Faults};
-use braid_operator::{Counters, OperatorError, Options as OperatorOptions, pods::PodView};
+use braid_operator::{Counters, Options as OperatorOptions, pods::PodView};
 use braid_sync::heartbeat::Rhythm;
 use braid_worker::{
     runner::{
@@ -30,10 +30,12 @@ use kube::{Api, Client, api::DeleteParams};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub mod control;
+mod operator;
 pub mod pods;
 pub mod state;
 
 pub use control::ControlError;
+pub use operator::{Operator, OperatorEnd};
 pub use pods::LocalPods;
 pub use state::{StateDir, StateError};
 
@@ -125,9 +127,6 @@ pub enum LocalError {
     /// The logs.
     #[error("cannot keep logs: {0}")]
     Logs(#[source] std::io::Error),
-    /// The operator.
-    #[error(transparent)]
-    Operator(#[from] OperatorError),
     /// The leader's Lease of the process before could not be cleared.
     #[error("cannot clear the Lease of the operator before: {0}")]
     Lease(#[source] kube::Error),
@@ -139,8 +138,11 @@ pub struct LocalCluster {
     pods: Arc<LocalPods>,
     counters: Arc<Counters>,
     settings: Settings,
+    /// The control socket and its connections.
     tasks: TaskTracker,
     stop: CancellationToken,
+    operators: TaskTracker,
+    lead: CancellationToken,
     operator: Option<Operator>,
 }
 
@@ -169,6 +171,8 @@ impl LocalCluster {
             settings,
             tasks,
             stop,
+            operators: TaskTracker::new(),
+            lead: CancellationToken::new(),
             operator: None,
         };
         cluster.depose().await?;
@@ -194,7 +198,7 @@ impl LocalCluster {
         &self.pods
     }
 
-    /// The operator that was started first, to kill it.
+    /// The operator that was started first, to kill it, or to be told of its end.
     #[must_use]
     pub fn operator(&self) -> Option<&Operator> {
         self.operator.as_ref()
@@ -217,7 +221,7 @@ impl LocalCluster {
         options.worker_lease = self.settings.worker_lease;
         options.leader_lease = self.settings.leader_lease;
         options.status_interval = self.settings.status_interval;
-        let stop = self.stop.child_token();
+        let stop = self.lead.child_token();
         let running = braid_operator::run(
             self.client(),
             options,
@@ -225,15 +229,7 @@ impl LocalCluster {
             self.counters.clone(),
             stop.clone(),
         );
-        let task = self.tasks.spawn(async move {
-            if let Err(error) = running.await {
-                tracing::error!(error = %braid_operator::runtime::Chain(&error), "the operator ended");
-            }
-        });
-        Operator {
-            stop,
-            task: task.abort_handle(),
-        }
+        Operator::start(running, stop, &self.operators)
     }
 
     /// Takes the lead from whoever has it: the Lease of a dead process must not keep a new one waiting.
@@ -249,33 +245,18 @@ impl LocalCluster {
         }
     }
 
-    /// Ends workers (what they have settled is committed), then the operator, then the server.
+    /// Ends the operators, so that nothing new is assigned and no worker that ends now is called lost; then the workers (what they
+    /// have settled is committed); then the server.
     pub async fn stop(self) -> Result<(), LocalError> {
+        self.lead.cancel();
+        self.operators.close();
+        self.operators.wait().await;
         self.pods.shutdown().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.server.shutdown().await?;
         Ok(())
-    }
-}
-
-/// A running operator.
-#[derive(Debug)]
-pub struct Operator {
-    stop: CancellationToken,
-    task: tokio::task::AbortHandle,
-}
-
-impl Operator {
-    /// Asks it to end: it releases its Lease.
-    pub fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Ends it at its next await, as a crash would.
-    pub fn kill(&self) {
-        self.task.abort();
     }
 }
 

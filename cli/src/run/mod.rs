@@ -11,7 +11,7 @@ use braid_cli::{
     manifest,
 };
 use braid_crds::{Workflow, status::Phase};
-use braid_local::{Hands, LocalCluster, LocalError, NAMESPACE, Settings};
+use braid_local::{Hands, LocalCluster, LocalError, NAMESPACE, OperatorEnd, Settings};
 use braid_worker::runner::ShimCommand;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _, api::PostParams};
@@ -31,6 +31,9 @@ mod follow;
 mod resume;
 mod signals;
 mod state;
+
+#[cfg(test)]
+mod tests;
 
 use follow::Ended;
 use resume::resume_command;
@@ -186,7 +189,26 @@ async fn drive(
         "metadata": {"annotations": {INTERRUPTED: "true"}},
         "spec": {"suspend": true},
     });
-    follow::follow(&api, workflow, &interrupt, signals, progress).await
+    let following = Box::pin(follow::follow(&api, workflow, &interrupt, signals, progress));
+    match cluster.operator() {
+        Some(operator) => while_led(following, operator.ended()).await,
+        None => following.await,
+    }
+}
+
+/// Follows for as long as there is an operator: without one nothing would ever change.
+async fn while_led(
+    following: impl Future<Output = Result<Ended, Failure>>,
+    ended: impl Future<Output = OperatorEnd>,
+) -> Result<Ended, Failure> {
+    tokio::select! {
+        // A run that has ended has ended, whatever became of the operator then.
+        biased;
+        followed = following => followed,
+        end = ended => Err(Failure::new(Exit::Internal, end)
+            .doing("the run cannot go on")
+            .help("nothing that was counted is lost: start it again on the same state; if it happens again, it is a defect of braid")),
+    }
 }
 
 /// The server's own words about a manifest; or that there was no answer.
