@@ -2,7 +2,11 @@
 //! these: a table on stdout, progress on stderr, one JSON document into the file of `--json`, exit code 0 only if
 //! everything was exact.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    path::PathBuf,
+    process::Command,
+};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -25,6 +29,9 @@ pub struct ChaosOptions {
     /// How long
     #[arg(long, default_value_t = 30)]
     minutes: u32,
+    /// Before that, so many runs of the simulator, in virtual time; 0 leaves it out
+    #[arg(long, default_value_t = 2_000)]
+    seeds: u64,
     /// Makes the choices repeatable; by chance unless given
     #[arg(long)]
     seed: Option<u64>,
@@ -42,8 +49,11 @@ pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
     run("braid-bench", &arguments)
 }
 
-/// Breaks things.
+/// Breaks things: first the protocol alone, then all of it.
 pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
+    if options.seeds > 0 {
+        simulate(options.seeds, options.seed)?;
+    }
     let mut arguments = vec!["--minutes".to_owned(), options.minutes.to_string()];
     if let Some(seed) = options.seed {
         arguments.extend(["--seed".to_owned(), seed.to_string()]);
@@ -52,6 +62,32 @@ pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
         arguments.extend(["--json".to_owned(), absolute(file)?]);
     }
     run("braid-chaos", &arguments)
+}
+
+/// Runs the simulator on other seeds than the tests do, unless told where to begin. Not as a release: the development profile
+/// optimises the model all the same, and keeps the checks of overflows and assertions.
+fn simulate(seeds: u64, from: Option<u64>) -> anyhow::Result<()> {
+    let by_chance = || RandomState::new().build_hasher().finish() >> 32;
+    let from = from.unwrap_or_else(by_chance);
+    let ended = Command::new(cargo())
+        .current_dir(root()?)
+        .args([
+            "run",
+            "--locked",
+            "--quiet",
+            "--package",
+            "braid-model",
+            "--bin",
+            "sim",
+            "--",
+        ])
+        .args(["--seeds", &seeds.to_string(), "--from", &from.to_string()])
+        .status()
+        .context("cargo run --package braid-model --bin sim")?;
+    if !ended.success() {
+        bail!("a seed of the simulator is wrong ({ended}); it repeats with --seed");
+    }
+    Ok(())
 }
 
 /// The driver runs in the root of the repository, the user may not.

@@ -9,20 +9,13 @@ use braid_model::sim::{self, faults::Matrix};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (mut seeds, mut from) = (100_u64, 0_u64);
-    for pair in arguments.chunks(2) {
-        match pair {
-            [name, value] if name == "--seeds" => seeds = value.parse().unwrap_or(seeds),
-            [name, value] if name == "--from" => from = value.parse().unwrap_or(from),
-            _ => {
-                eprintln!("usage: sim [--seeds N] [--from SEED]");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let Some((seeds, from)) = read(&arguments) else {
+        eprintln!("usage: sim [--seeds N] [--from SEED]");
+        return ExitCode::from(2);
+    };
     let mut matrix = Matrix::default();
     let (mut events, mut shards, mut partitions, mut conflicts) = (0, 0, 0, 0);
-    for seed in from..from + seeds {
+    for seed in from..from.saturating_add(seeds) {
         let outcome = sim::run(seed, None);
         matrix.add(&outcome.matrix);
         events += outcome.events;
@@ -47,4 +40,17 @@ fn main() -> ExitCode {
         println!("not hit: {missing:?}");
     }
     ExitCode::SUCCESS
+}
+
+/// How many seeds, and the first.
+fn read(arguments: &[String]) -> Option<(u64, u64)> {
+    let (mut seeds, mut from) = (100, 0);
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--seeds" => seeds = value.parse().ok()?,
+            [name, value] if name == "--from" => from = value.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some((seeds, from))
 }
