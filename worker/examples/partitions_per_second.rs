@@ -1,17 +1,13 @@
-//! Partitions per second of `command` steps beside `xargs -P2` that does the same, in turns, and of the no-op runner.
+//! Attempts per second of runners alone: with a shim each, and the no-op runner. `cargo xtask bench command` compares the whole with
+//! `xargs`.
 //!
 //! `cargo build --release -p braid-worker --bins --examples && target/release/examples/partitions_per_second [N] [ROUNDS]`
 //!
-//! Two runners with a shim each, one process at a time in each. `xargs bare` starts the same command and does nothing
-//! else; `xargs same` goes through a shell that sets the item's variable, captures output to a file, and reads the
-//! results file. Printed are the medians.
+//! Two runners with a shim each, one process at a time in each. Printed are the medians.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +23,6 @@ struct Case {
     name: &'static str,
     command: &'static [&'static str],
     results: bool,
-    /// What xargs' shell does for one item `$1`, files in `$D`.
-    same: &'static str,
 }
 
 const CASES: [Case; 3] = [
@@ -36,20 +30,16 @@ const CASES: [Case; 3] = [
         name: "/bin/true",
         command: &["/bin/true"],
         results: false,
-        same: r#"BRAID_ITEM=$1 /bin/true >"$D/$1.out" 2>"$D/$1.err""#,
     },
     Case {
         name: "sh -c 'echo x'",
         command: &["sh", "-c", "echo x"],
         results: false,
-        same: r#"BRAID_ITEM=$1 sh -c 'echo x' >"$D/$1.out" 2>"$D/$1.err""#,
     },
     Case {
         name: "sh -c 'echo 1 > results'",
         command: &["sh", "-c", "echo 1 > $BRAID_RESULTS"],
         results: true,
-        same: r#"export BRAID_ITEM=$1 BRAID_RESULTS="$D/$1.res"
-                 sh -c 'echo 1 > $BRAID_RESULTS' >"$D/$1.out" 2>"$D/$1.err"; read -r x <"$D/$1.res""#,
     },
 ];
 
@@ -131,29 +121,6 @@ async fn braid(case: &Case, count: u64, shim: &Path, logs: &Path) -> Result<f64,
     Ok(rate)
 }
 
-fn xargs(words: &[&str], count: u64, dir: &Path) -> Result<f64, Failed> {
-    let list = dir.join("items");
-    let mut items = BufWriter::new(File::create(&list)?);
-    for n in 0..count {
-        writeln!(items, "{n}")?;
-    }
-    items.into_inner()?;
-    let begin = Instant::now();
-    let status = Command::new("xargs")
-        .args(["-P2", "-n1"])
-        .args(words)
-        .env("D", dir)
-        .stdin(File::open(list)?)
-        .stdout(Stdio::from(File::create(dir.join("out"))?))
-        .status()?;
-    let rate = count as f64 / begin.elapsed().as_secs_f64();
-    if status.success() {
-        Ok(rate)
-    } else {
-        Err("xargs failed".into())
-    }
-}
-
 fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates.get(rates.len() / 2).copied().unwrap_or_default()
@@ -174,30 +141,13 @@ async fn main() -> Result<(), Failed> {
     println!("no-op runner: {:.0} attempts/s", 5e6 / begin.elapsed().as_secs_f64());
 
     println!("{count} partitions, median of {rounds}, per second");
-    println!(
-        "{:26} {:>8} {:>11} {:>11} {:>6} {:>6}",
-        "command", "braid", "xargs bare", "xargs same", "/bare", "/same"
-    );
     for case in &CASES {
-        let (mut ours, mut bare, mut same) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rates = Vec::new();
         for _ in 0..rounds {
             let dir = tempfile::Builder::new().tempdir_in("/dev/shm")?;
-            ours.push(braid(case, count, &shim, dir.path()).await?);
-            if case.results {
-                // Without the variable there is no file; a plain one does the same work.
-                bare.push(xargs(&["sh", "-c", "echo 1 > $D/results.$$"], count, dir.path())?);
-            } else {
-                let words: Vec<&str> = case.command.to_vec();
-                bare.push(xargs(&words, count, dir.path())?);
-            }
-            same.push(xargs(&["sh", "-c", case.same, "sh"], count, dir.path())?);
+            rates.push(braid(case, count, &shim, dir.path()).await?);
         }
-        let (ours, bare, same) = (median(ours), median(bare), median(same));
-        let (to_bare, to_same) = (ours / bare, ours / same);
-        println!(
-            "{:26} {ours:8.0} {bare:11.0} {same:11.0} {to_bare:6.2} {to_same:6.2}",
-            case.name
-        );
+        println!("{:26} {:8.0}", case.name, median(rates));
     }
     Ok(())
 }

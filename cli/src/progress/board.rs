@@ -73,7 +73,7 @@ impl Speed {
     }
 
     /// Partitions per second, when there is something to tell.
-    #[allow(clippy::cast_precision_loss)] // for people
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn per_second(&self, now: Instant) -> Option<f64> {
         let ((since, first), (_, last)) = (self.0.front()?, self.0.back()?);
         let seconds = now.saturating_duration_since(*since).as_secs_f64();
@@ -140,7 +140,7 @@ impl Row {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // for people
+#[expect(clippy::cast_precision_loss, reason = "for people")]
 fn left(partitions: u64, per_second: f64) -> Option<String> {
     let time = Duration::try_from_secs_f64(partitions as f64 / per_second).ok()?;
     (partitions > 0).then(|| {

@@ -325,31 +325,3 @@ fn a_partial_that_is_too_large_is_known_before_it_is_added() {
     fold.apply(more).unwrap();
     assert!(matches!(fold.fits(), Err(ReduceError::TooLarge { .. })));
 }
-
-/// `cargo test --release -p braid-engine --lib -- --ignored --nocapture adds_per_second`
-#[test]
-#[ignore = "prints a figure; meaningful in release only"]
-fn adds_per_second() {
-    let named: Vec<String> = (0..1_000).map(|n| format!(r#"{{"n": {n}}}"#)).collect();
-    let bare: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
-    let floats: Vec<String> = (0..1_000).map(|n| format!("{n}.25")).collect();
-    let keyed: Vec<String> = (0..1_000)
-        .map(|n| format!(r#"{{"a": {n}, "b{}": 1}}"#, n % 50))
-        .collect();
-    for (what, inputs, is_keyed) in [
-        ("bare", bare, false),
-        ("named", named, false),
-        ("float", floats, false),
-        ("keyed", keyed, true),
-    ] {
-        let mut fold = Fold::new(&[declare("n", Reduce::Sum, is_keyed)]);
-        let start = std::time::Instant::now();
-        for partition in 0..2_000_000_u64 {
-            let raw = &inputs[usize::try_from(partition % 1_000).unwrap()];
-            fold.add(partition, &RawResults(raw.as_bytes())).unwrap();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        eprintln!("{what}: {:.1} million adds/s", 2.0 / seconds);
-        assert_eq!(fold.count("n"), 2_000_000);
-    }
-}

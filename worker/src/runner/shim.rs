@@ -524,11 +524,11 @@ impl Runner for ShimRunner {
         }
         let concurrency = usize::from(slot.program.concurrency.max(1));
         let pace = self.pace.unwrap_or(1.0).max(1e-6);
-        // The product is small and positive.
-        #[allow(
+        #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            clippy::cast_precision_loss
+            clippy::cast_precision_loss,
+            reason = "the product is small and positive"
         )]
         let ahead = (AHEAD.as_secs_f64() / pace * concurrency as f64) as usize;
         // None ahead of what takes long: what is ahead when a shard ends would begin and be run again.

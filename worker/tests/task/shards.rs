@@ -188,21 +188,3 @@ async fn a_worker_ends_with_its_object_or_when_it_is_drained() {
     bench.edit(|worker| worker.spec.drain = true).await;
     assert_eq!(bench.ended().await, Exit::Drained);
 }
-
-/// `cargo test --release -p braid-worker --test task -- --ignored --nocapture partitions_per_second`
-#[tokio::test]
-#[ignore = "prints a figure; meaningful in release only"]
-#[allow(clippy::print_stderr, clippy::cast_precision_loss)]
-async fn partitions_per_second() {
-    const PARTITIONS: u64 = 3_000_000;
-    let mut bench = Bench::new().await;
-    bench.start(NoopRunner::new(Some("1".into()))).await;
-    for round in 0..3 {
-        let begun = std::time::Instant::now();
-        let start = round * PARTITIONS;
-        let shard = bench.assign(&card(), start, start + PARTITIONS, |_| {}).await;
-        bench.sealed(shard).await;
-        let seconds = begun.elapsed().as_secs_f64();
-        eprintln!("{:.0} partitions/s", PARTITIONS as f64 / seconds);
-    }
-}
