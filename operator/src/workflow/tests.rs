@@ -95,8 +95,8 @@ impl World {
         let folded = advance
             .folded
             .iter()
-            .map(|(index, id)| (desks.0[*index].uid.clone(), *id))
-            .collect();
+            .map(|(index, id)| (desks.0[*index].uid.clone(), *id));
+        self.memory.folded.extend(folded);
         let settling = settle::Settling {
             view: View {
                 workflow: &self.workflow,
@@ -105,7 +105,7 @@ impl World {
             },
             status: &advance.status,
             cards: &programs,
-            folded: &folded,
+            folded: &self.memory.folded,
             cuts: 10,
         };
         for (index, spec) in settle::settle(&settling).unwrap().0 {
@@ -125,24 +125,27 @@ impl World {
 
     /// The worker settles its shards up to so many partitions each and seals them.
     fn work(&mut self, worker: usize, settle: impl Fn(u64, &mut Settlement)) {
-        let worker = &mut self.workers[worker].0;
-        let status = worker.status.as_mut().unwrap();
-        for shard in &worker.spec.shards {
-            if status.shards.iter().any(|commit| commit.id == shard.id) || shard.seal {
-                continue;
+        let committed = self.workers[worker].0.status.clone().unwrap().shards;
+        for shard in self.shards(worker).to_vec() {
+            if committed.iter().all(|commit| commit.id != shard.id) && !shard.seal {
+                self.seal(worker, &shard, shard.end, &settle);
             }
-            let mut content = Settlement::default();
-            (shard.start..shard.end).for_each(|partition| settle(partition, &mut content));
-            let mut commit = ShardStatus {
-                id: shard.id,
-                start_id: shard.start_id.clone(),
-                cursor: Cursor(shard.end),
-                sealed: true,
-                ..ShardStatus::default()
-            };
-            content.write_to_shard_status(&mut commit);
-            status.shards.push(commit);
         }
+    }
+
+    /// The worker settles a shard up to that partition and seals it, with nothing under way.
+    fn seal(&mut self, worker: usize, shard: &ShardSpec, cursor: u64, settle: impl Fn(u64, &mut Settlement)) {
+        let mut content = Settlement::default();
+        (shard.start..cursor).for_each(|partition| settle(partition, &mut content));
+        let mut commit = ShardStatus {
+            id: shard.id,
+            start_id: shard.start_id.clone(),
+            cursor: Cursor(cursor),
+            sealed: true,
+            ..ShardStatus::default()
+        };
+        content.write_to_shard_status(&mut commit);
+        self.workers[worker].0.status.as_mut().unwrap().shards.push(commit);
     }
 
     fn work_all(&mut self, settle: impl Fn(u64, &mut Settlement) + Copy) {

@@ -65,6 +65,38 @@ fn a_shard_leaves_its_desk_only_in_a_pass_that_finds_it_counted() {
 }
 
 #[test]
+fn what_was_counted_leaves_its_desk_with_the_next_write_that_says_more() {
+    let mut world = World::new(&over(&json!([range("a", 1_000)])), 1);
+    world.pass();
+    world.pass();
+    let [first, second] = [world.shards(0)[0].clone(), world.shards(0)[1].clone()];
+    // The first one's end, with the desk full and no news but that it counts.
+    world.seal(0, &first, first.end, nothing);
+    world.pass();
+    let refilled = world.shards(0).to_vec();
+    assert!(
+        refilled.iter().all(|shard| shard.id != first.id),
+        "it went with the next assignment"
+    );
+    world.seal(0, &second, second.start + 1, nothing);
+    world.pass();
+    assert!(world.shards(0).iter().all(|shard| shard.id != second.id));
+
+    // Nothing is free: there is nothing more to say.
+    let mut world = World::new(&over(&json!([range("a", 2)])), 1);
+    world.pass();
+    world.pass();
+    let first = world.shards(0)[0].clone();
+    world.seal(0, &first, first.end, nothing);
+    world.pass();
+    assert!(world.step("a").ledger.contains(first.start), "it is counted");
+    assert!(world.shards(0).iter().any(|shard| shard.id == first.id), "and stays");
+    world.work(0, nothing);
+    world.pass();
+    assert_eq!(0, world.shards(0).len(), "until the step is over");
+}
+
+#[test]
 fn a_status_that_would_be_too_large_keeps_its_record() {
     let mut world = World::new(&over(&json!([range("a", 40)])), 1);
     world.pass();
