@@ -151,6 +151,10 @@ fn storms(options: &Options, seed: u64, base: &std::path::Path, tally: &Arc<Tall
         }));
     }
     println!("\n{}", tally.table());
+    let missed = tally.missed();
+    if !missed.is_empty() {
+        println!("never met an open shard, run longer: {}", missed.join("; "));
+    }
     Ok(storms)
 }
 

@@ -25,6 +25,8 @@ use crate::{
 
 /// The Leases: short, so that much goes on.
 const LEASE: Duration = Duration::from_secs(3);
+/// How long a fault waits for a request that it is meant for.
+const RULE_LASTS: Duration = Duration::from_secs(3);
 /// A run that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
 
@@ -131,6 +133,9 @@ pub async fn weather(storm: &Storm, tally: &Arc<Tally>) -> anyhow::Result<Weathe
     let spec = work::spec(storm.partitions, storm.pace_millis, &diary);
     kit::submit(&client, "storm", spec).await?;
 
+    for cell in cells() {
+        tally.expect(cell.label);
+    }
     let mut field = Field {
         cluster: &cluster,
         faults: faults.clone(),
@@ -381,53 +386,81 @@ impl Field<'_> {
         self.tally.add(format!("worker task paused {beyond}"), 1, open);
     }
 
+    /// Breaks some requests of one kind in one way: every other time one of those that open shards have met least.
     fn break_requests(&mut self, open: usize) {
-        let (name, target) = [
-            (
-                "commit of a worker",
-                Target::any().verb(Verb::Update).plural("workers").status(),
-            ),
-            (
-                "assignment to a worker",
-                Target::any().verb(Verb::Update).plural("workers").main(),
-            ),
-            (
-                "status of the run",
-                Target::any().verb(Verb::Update).plural("workflows").status(),
-            ),
-            ("any Lease", Target::any().verb(Verb::Update).plural("leases")),
-            ("reads of workers", Target::any().verb(Verb::Get).plural("workers")),
-            ("new desk", Target::any().verb(Verb::Create).plural("workers")),
-            ("anything", Target::any()),
-        ]
-        .choose(&mut self.random)
-        .cloned()
-        .unwrap_or_default();
-        let (kind, fault) = [
-            ("409 Conflict", Fault::Conflict),
-            ("429 Too Many Requests", Fault::TooManyRequests { retry_after: 1 }),
-            ("500 Internal Error", Fault::InternalError),
-            ("answer lost", Fault::LostAnswer),
-            ("done, but 504 Timeout", Fault::LateTimeout),
-            ("slow", Fault::Slow(Duration::from_millis(700))),
-            ("never answered", Fault::Hang),
-            ("watch dropped", Fault::DroppedWatch),
-            ("410 Gone to a watch", Fault::Gone),
-        ]
-        .choose(&mut self.random)
-        .copied()
-        .unwrap_or(("500 Internal Error", Fault::InternalError));
-        let watches = matches!(fault, Fault::DroppedWatch | Fault::Gone);
-        let target = if watches { Target::any() } else { target };
-        let name = if watches { "a watch" } else { name };
+        let cells = cells();
+        let hits = |cell: &Cell| self.tally.in_flight(&cell.label);
+        let least = cells.iter().map(hits).min().unwrap_or(0);
+        let seek = self.random.random_bool(0.5);
+        let choice: Vec<&Cell> = cells.iter().filter(|cell| !seek || hits(cell) == least).collect();
+        let Some(cell) = choice.choose(&mut self.random) else {
+            return;
+        };
+        if cell.provoke {
+            self.strike(Blow::AbortWorker, open);
+        }
         let times = self.random.random_range(1..=4);
-        let rule = self.faults.inject(target, fault, Times::Count(times));
-        let (faults, label) = (self.faults.clone(), format!("{name}: {kind}"));
+        let rule = self.faults.inject(cell.target.clone(), cell.fault, Times::Count(times));
+        let (faults, label) = (self.faults.clone(), cell.label.clone());
         let tally = self.tally.clone();
         self.after.spawn(async move {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep(RULE_LASTS).await;
             // Only now is it known whom it hit.
             tally.add(label, faults.remove(rule).unwrap_or(0), open);
         });
     }
+}
+
+/// A kind of request and what is done to it.
+struct Cell {
+    label: String,
+    target: Target,
+    fault: Fault,
+    /// It is met only where a worker has ended.
+    provoke: bool,
+}
+
+/// Every kind of request times every fault, and what can happen to a watch.
+fn cells() -> Vec<Cell> {
+    let update = |plural: &str| Target::any().verb(Verb::Update).plural(plural);
+    let requests = [
+        ("commit of a worker", update("workers").status()),
+        ("assignment to a worker", update("workers").main()),
+        ("status of the run", update("workflows").status()),
+        ("any Lease", update("leases")),
+        ("reads of workers", Target::any().verb(Verb::Get).plural("workers")),
+        ("new desk", Target::any().verb(Verb::Create).plural("workers")),
+        ("anything", Target::any()),
+    ];
+    let faults = [
+        ("409 Conflict", Fault::Conflict),
+        ("429 Too Many Requests", Fault::TooManyRequests { retry_after: 1 }),
+        ("500 Internal Error", Fault::InternalError),
+        ("answer lost", Fault::LostAnswer),
+        ("done, but 504 Timeout", Fault::LateTimeout),
+        ("slow", Fault::Slow(Duration::from_millis(700))),
+        ("never answered", Fault::Hang),
+    ];
+    let of_watches = [
+        ("watch dropped", Fault::DroppedWatch),
+        ("410 Gone to a watch", Fault::Gone),
+    ];
+    let all = requests
+        .iter()
+        .flat_map(|request| faults.iter().map(move |fault| (request, fault)));
+    let mut cells: Vec<Cell> = all
+        .map(|((name, target), (kind, fault))| Cell {
+            label: format!("{name}: {kind}"),
+            target: target.clone(),
+            fault: *fault,
+            provoke: *name == "new desk",
+        })
+        .collect();
+    cells.extend(of_watches.map(|(kind, fault)| Cell {
+        label: format!("a watch: {kind}"),
+        target: Target::any(),
+        fault,
+        provoke: false,
+    }));
+    cells
 }

@@ -32,6 +32,25 @@ impl Tally {
         }
     }
 
+    /// Lists a fault though it may never be injected.
+    pub fn expect(&self, fault: impl Into<String>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.entry(fault.into()).or_default();
+    }
+
+    /// How often a fault was injected with shards open.
+    pub fn in_flight(&self, fault: &str) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(fault).map_or(0, |count| count.in_flight)
+    }
+
+    /// The faults that never met an open shard.
+    pub fn missed(&self) -> Vec<String> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = counts.iter().filter(|(_, count)| count.in_flight == 0);
+        missed.map(|(fault, _)| fault.clone()).collect()
+    }
+
     /// As a table.
     pub fn table(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
