@@ -213,6 +213,11 @@ impl LocalCluster {
     /// Starts another operator on the same objects; cancel the token to end it. The first one is started by
     /// [`start`](Self::start).
     pub fn operate(&self, identity: &str) -> Operator {
+        self.operate_through(self.client(), identity)
+    }
+
+    /// As [`operate`](Self::operate), through a client with layers of its own around this server's service.
+    pub fn operate_through(&self, client: Client, identity: &str) -> Operator {
         let mut options = OperatorOptions::new(
             format!("{identity}-{:08x}", rand::random::<u32>()),
             i32::try_from(self.settings.workers).unwrap_or(i32::MAX),
@@ -222,13 +227,7 @@ impl LocalCluster {
         options.leader_lease = self.settings.leader_lease;
         options.status_interval = self.settings.status_interval;
         let stop = self.lead.child_token();
-        let running = braid_operator::run(
-            self.client(),
-            options,
-            self.pods.clone(),
-            self.counters.clone(),
-            stop.clone(),
-        );
+        let running = braid_operator::run(client, options, self.pods.clone(), self.counters.clone(), stop.clone());
         Operator::start(running, stop, &self.operators)
     }
 

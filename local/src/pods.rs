@@ -18,7 +18,7 @@ use std::{
 
 use braid_operator::pods::{PodError, PodSource, PodState, PodView, Pods, PoolRef};
 use futures::future::BoxFuture;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a stopped pod may drain before it is aborted.
@@ -33,6 +33,8 @@ pub struct LocalPods {
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     views: watch::Sender<Pods>,
     tasks: TaskTracker,
+    /// Where pods run: they outlive the operator that asked for them, which may have a runtime of its own.
+    runtime: Handle,
     closed: AtomicBool,
 }
 
@@ -44,7 +46,10 @@ struct Pod {
 }
 
 impl LocalPods {
-    /// No pods yet.
+    /// No pods yet; they will run on the current runtime.
+    ///
+    /// # Panics
+    /// Outside a runtime.
     pub fn new(body: Body) -> Self {
         Self {
             body,
@@ -54,6 +59,7 @@ impl LocalPods {
                 pods: Vec::new(),
             }),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             closed: AtomicBool::new(false),
         }
     }
@@ -132,13 +138,13 @@ impl LocalPods {
             if self.closed.load(Ordering::SeqCst) {
                 return;
             }
-            let running = self.tasks.spawn(body);
+            let running = self.tasks.spawn_on(body, &self.runtime);
             let task = Some(running.abort_handle());
             pods.insert(uid.clone(), Pod { task, ..pod });
             running
         };
         let (pods, views) = (self.pods.clone(), self.views.clone());
-        self.tasks.spawn(async move {
+        let watching = async move {
             let state = match running.await {
                 Ok(Ok(())) => PodState::Stopped,
                 Ok(Err(error)) if stop.is_cancelled() => {
@@ -159,7 +165,8 @@ impl LocalPods {
                 pod.view.state = state;
             }
             tell(&pods, &views);
-        });
+        };
+        self.tasks.spawn_on(watching, &self.runtime);
     }
 }
 
