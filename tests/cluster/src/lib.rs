@@ -1,0 +1,22 @@
+//! Real API servers for the tests: etcd, kube-apiserver and the two controllers that every cluster relies on.
+//!
+//! [`programs`] builds the programs from pinned Go modules into a cache outside the work tree; only the first build takes
+//! minutes. [`RealApiServer`] runs them on loopback with certificates of their own, and answers with `kube::Client`s. There is
+//! no kubelet and no scheduler: nothing becomes of a Pod.
+//!
+//! A server ends with its owner, however that ends: its processes hold a pipe of the owner and are killed when it closes.
+
+mod arguments;
+mod cache;
+mod certificates;
+mod kubeconfig;
+mod process;
+pub mod programs;
+mod server;
+mod toolchain;
+
+pub use certificates::CertificateError;
+pub use kubeconfig::Person;
+pub use process::ProcessError;
+pub use programs::{BuildError, Built, Program};
+pub use server::{Builder, RealApiServer, StartError};
