@@ -68,6 +68,15 @@ pub(crate) fn refused<T: Debug>(result: Result<T, kube::Error>) -> Result<Box<St
     }
 }
 
+/// Fails unless one of the causes is this one; its message may go on.
+pub(crate) fn cause(status: &Status, reason: &str, field: &str, message: &str) -> Result<(), Failure> {
+    let causes = status.details.as_ref().map(|d| d.causes.as_slice()).unwrap_or_default();
+    let found = causes
+        .iter()
+        .any(|c| c.reason == reason && c.field == field && c.message.starts_with(message));
+    check(&format!("{causes:?} has {reason} at {field}: {message}"), found)
+}
+
 /// The definition that cases need: `things.conformance.braid.dev`.
 ///
 /// # Panics
@@ -122,7 +131,9 @@ pub fn definition() -> CustomResourceDefinition {
         "spec": {
             "group": "conformance.braid.dev", "scope": "Namespaced",
             "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {
+                    "status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.count"},
+                },
                 "schema": {"openAPIV3Schema": schema}}],
         },
     }))

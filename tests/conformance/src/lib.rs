@@ -1,7 +1,7 @@
 //! What Braid relies on in an API server, as one table of cases.
 //!
 //! Each case is an `async fn(Context)` that works in a namespace of its own through a `kube::Client`. It assumes only that
-//! [`definition`] is installed (and the built-in kinds). So the same table runs against the embedded
+//! [`definitions`] are installed (and the built-in kinds). So the same table runs against the embedded
 //! server and against real ones. Cases that the embedded server does not support are in the table, too: with it they must
 //! fail (a lack is refused, not ignored), and [`lacks`] lists them.
 
@@ -47,10 +47,12 @@ pub fn cases() -> Vec<Case> {
     cases::all()
 }
 
-/// Definitions that must be installed.
+/// Definitions that must be installed: Braid's own, and one with everything that a schema can have.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![definition()]
+    let mut definitions = braid_crds::definitions();
+    definitions.push(definition());
+    definitions
 }
 
 /// The cases that the embedded server does not support, as Markdown.

@@ -1,5 +1,6 @@
 //! The cases, by subject.
 
+mod kinds;
 mod lacking;
 mod lifecycle;
 mod rules;
@@ -240,6 +241,27 @@ pub(crate) fn all() -> Vec<Case> {
             "messageExpression, reason and fieldPath are in the refusal"
         ),
         case!(rules::structure_first, "rules wait for a valid structure"),
+        case!(
+            kinds::commits_move_forward_and_end,
+            "Worker: commits are of assigned shards, move forward, and end sealed"
+        ),
+        case!(
+            kinds::assignments_are_immutable_but_for_budget_and_seal,
+            "Worker: a shard changes in nothing but a budget that shrinks and a seal that comes"
+        ),
+        case!(
+            kinds::specs_of_runs_are_immutable,
+            "Workflow: what a run computes does not change, and the refusal names the field"
+        ),
+        case!(
+            kinds::runs_can_be_steered,
+            "Workflow: suspend, cancel and maxFailedPartitions may change; a cancel is for ever"
+        ),
+        case!(kinds::plans_are_immutable, "Plan: it does not change"),
+        case!(
+            kinds::refusals_name_fields_of_our_kinds,
+            "Workflow: refusals name the field, its value and what may be there"
+        ),
         case!(lacking::server_side_apply, "server-side apply", instead: "415; use merge patch or PUT"),
         case!(lacking::json_patch, "JSON patch", instead: "415; use merge patch or PUT"),
         case!(lacking::jobs, "Jobs and the other workload kinds", instead: "404: only Lease, ConfigMap, Secret, Event and Pod are built in, and no controller acts on them"),

@@ -1,9 +1,8 @@
 //! Structural schemas.
 
-use kube::core::Status;
 use serde_json::{Value, json};
 
-use crate::harness::{at, check, refused, same};
+use crate::harness::{at, cause, check, refused, same};
 use crate::{Context, Failure, Outcome};
 
 /// Refused as Invalid, with a cause for this field that says this.
@@ -21,14 +20,6 @@ async fn invalid(c: &Context, spec: Value, reason: &str, field: &str, message: &
         plain.starts_with(&told),
     )?;
     cause(&status, reason, field, message)
-}
-
-fn cause(status: &Status, reason: &str, field: &str, message: &str) -> Outcome {
-    let causes = status.details.as_ref().map(|d| d.causes.as_slice()).unwrap_or_default();
-    let found = causes
-        .iter()
-        .any(|c| c.reason == reason && c.field == field && c.message.starts_with(message));
-    check(&format!("{causes:?} has {reason} at {field}: {message}"), found)
 }
 
 pub(super) async fn unknown_fields_are_pruned(c: Context) -> Outcome {
