@@ -1,10 +1,12 @@
 //! The project's own tools: `cargo xtask test | generate | bench | chaos`.
 //!
-//! Everything runs from a clean clone with the Rust toolchain alone; what else is needed is built below `target/`.
+//! Everything runs from a clean clone with the Rust toolchain and, for real API servers, Go; what else is needed is built
+//! below `target/`.
 
 // A command-line tool speaks by printing.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cluster;
 #[cfg(test)]
 mod doors;
 mod drivers;
@@ -26,7 +28,7 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs every check and every test; needs only the Rust toolchain
+    /// Runs every check and every test; needs the Rust toolchain, and Go for those on a real API server
     Test(stages::TestOptions),
     /// Writes what is generated: the definitions of the kinds, the API reference
     Generate {

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{cargo, generate, root};
+use crate::{cargo, cluster, generate, root};
 
 /// The release of cargo-deny that is used, built below `target/tools`.
 const DENY: &str = "0.20.2";
@@ -23,7 +23,7 @@ const DENY: &str = "0.20.2";
 /// Options of `test`.
 #[derive(Args)]
 pub struct TestOptions {
-    /// Leaves out what is slow: end-to-end tests, licences, documentation
+    /// Leaves out what is slow or needs more than the Rust toolchain: end-to-end tests, a real API server, licences, documentation
     #[arg(long)]
     quick: bool,
     /// Also checks dependencies against the database of known vulnerabilities, which needs the network
@@ -146,6 +146,8 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "clippy",
                 "--workspace",
                 "--all-targets",
+                "--features",
+                "braid-cluster/real",
                 "--locked",
                 "--keep-going",
                 "--",
@@ -174,6 +176,14 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
     }
     stages.push(command("tests", &tests, &[]));
     if !options.quick {
+        stages.push(Stage {
+            name: "cluster",
+            alone: cluster::ALONE.to_owned(),
+            run: Box::new(|| {
+                cluster::obtain()?;
+                counted(cluster::tests())
+            }),
+        });
         let advisories = options.advisories;
         stages.push(Stage {
             name: "deny",

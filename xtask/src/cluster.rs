@@ -1,0 +1,48 @@
+//! The stage `cluster`: builds the programs of a real API server, then runs the tests that start it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use braid_cluster::programs::{self, Program};
+
+use crate::cargo;
+
+/// What the stage is, for people.
+pub const ALONE: &str = "cargo xtask test --only cluster";
+
+/// Finds or builds the programs, and says where the time went.
+pub fn obtain() -> anyhow::Result<()> {
+    let obtained = programs::obtain(&Program::ALL, &|what| println!("{what}"))?;
+    for built in &obtained.programs {
+        let took = built.took.map_or_else(|| "from the cache".to_owned(), seconds);
+        println!("{:<24} {took:>14}  {}", built.program.name(), built.path.display());
+    }
+    println!(
+        "downloads {}, builds {}",
+        seconds(obtained.downloads),
+        seconds(obtained.builds())
+    );
+    Ok(())
+}
+
+/// The tests on a real server.
+pub fn tests() -> Command {
+    let mut command = Command::new(cargo());
+    command.args([
+        "test",
+        "--package",
+        "braid-cluster",
+        "--features",
+        "real",
+        "--locked",
+        "--test",
+        "real",
+    ]);
+    // What was proved is printed: how many cases, how large the definitions are.
+    command.args(["--", "--show-output"]);
+    command
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
