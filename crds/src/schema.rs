@@ -1,6 +1,8 @@
 //! Pieces of schema that derive cannot say, and the last touch on generated definitions.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::limits;
@@ -34,10 +36,37 @@ pub fn items(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A choice between fields of an object.
+enum Choice {
+    AnyOf,
+    OneOf,
+}
+
+/// Choices that are no rules, because some of their fields are any JSON: to a rule such a field does not exist, and an API
+/// server refuses a definition that asks for it. The kind, the object in its schema, and the fields.
+const CHOICES: [(&str, &[&str], Choice, &[&str]); 2] = [
+    (
+        "Workflow",
+        &["spec", "params", ITEMS],
+        Choice::AnyOf,
+        &["value", "default"],
+    ),
+    (
+        "Workflow",
+        &["spec", "steps", ITEMS, "over"],
+        Choice::OneOf,
+        &["data", "range", "items"],
+    ),
+];
+
+/// In a path through a schema: the items of a list.
+const ITEMS: &str = "[]";
+
 /// API servers know the formats `int32` and `int64` only, and warn on others: the unsigned ones are dropped (their
 /// minimum of 0 stays).
 #[must_use]
 pub fn polish(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let kind = definition.spec.names.kind.clone();
     for version in &mut definition.spec.versions {
         if let Some(root) = version
             .schema
@@ -45,15 +74,43 @@ pub fn polish(mut definition: CustomResourceDefinition) -> CustomResourceDefinit
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
             strip_unsigned(root);
+            for (_, path, choice, fields) in CHOICES.iter().filter(|(of, ..)| *of == kind) {
+                choose(root, path, choice, fields);
+            }
         }
     }
     definition
 }
 
-fn strip_unsigned(node: &mut JSONSchemaProps) {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-        JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+fn choose(node: &mut JSONSchemaProps, path: &[&str], choice: &Choice, fields: &[&str]) {
+    let Some((first, rest)) = path.split_first() else {
+        let required = |field: &&str| JSONSchemaProps {
+            required: Some(vec![(*field).to_owned()]),
+            ..JSONSchemaProps::default()
+        };
+        let branches = Some(fields.iter().map(required).collect());
+        match choice {
+            Choice::AnyOf => node.any_of = branches,
+            Choice::OneOf => node.one_of = branches,
+        }
+        return;
     };
+    let child = if *first == ITEMS {
+        match &mut node.items {
+            Some(JSONSchemaPropsOrArray::Schema(items)) => Some(&mut **items),
+            _ => None,
+        }
+    } else {
+        node.properties
+            .as_mut()
+            .and_then(|properties| properties.get_mut(*first))
+    };
+    if let Some(child) = child {
+        choose(child, rest, choice, fields);
+    }
+}
+
+fn strip_unsigned(node: &mut JSONSchemaProps) {
     if node.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
         node.format = None;
     }

@@ -88,7 +88,6 @@ pub enum ParamType {
 /// A value that a submission may set. Steps see it as `params.NAME` in expressions and as `BRAID_PARAM_NAME`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.value) || has(self.default)", "a param needs a value or a default"))]
 pub struct Param {
     /// An identifier.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
@@ -100,7 +99,7 @@ pub struct Param {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_json")]
     pub value: Option<Value>,
-    /// The value where none is given.
+    /// The value where none is given. One of both must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_json")]
     pub default: Option<Value>,
@@ -161,7 +160,7 @@ pub struct Step {
     #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
     #[x_kube(merge_strategy = ListMerge::Set, validation = ("self == oldSelf", "after is immutable: create another Workflow"))]
     pub after: Vec<String>,
-    /// What the step runs over; absent: one partition.
+    /// What the step runs over, exactly one of `data`, `range`, `items`; absent: one partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "over is immutable: create another Workflow"))]
     pub over: Option<Over>,
@@ -194,7 +193,6 @@ pub struct Step {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("[has(self.data), has(self.range), has(self.items)].filter(x, x).size() == 1", "over needs exactly one of data, range, items"),
     validation = ("has(self.data) == has(self.split)", "split goes with data: say how the data is cut, for example split: {files: 1}")
 )]
 pub struct Over {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::certificates::{self, Authority, Pair};
+use crate::certificates::{Authority, Pair, Tokens};
 use crate::server::StartError;
 
 /// The controllers' way to the server.
@@ -18,7 +18,9 @@ pub(crate) fn write_files(directory: &Path, authority: &Authority) -> Result<(),
         write(&format!("{name}.key"), &pair.key)
     };
     write("ca.crt", authority.pem())?;
-    write("tokens.key", &certificates::signing_key()?)?;
+    let tokens = Tokens::new()?;
+    write("tokens.key", &tokens.private)?;
+    write("tokens.pub", &tokens.public)?;
     write_pair("etcd", &authority.server("etcd")?)?;
     write_pair("apiserver", &authority.server("kube-apiserver")?)?;
     write_pair("apiserver-etcd", &authority.client("kube-apiserver", &[])?)?;
@@ -66,7 +68,7 @@ pub(crate) fn apiserver(store: u16, port: u16) -> Vec<String> {
         "anonymous-auth=false".into(),
         "service-account-issuer=https://kubernetes.default.svc".into(),
         "service-account-signing-key-file=tokens.key".into(),
-        "service-account-key-file=tokens.key".into(),
+        "service-account-key-file=tokens.pub".into(),
         "service-cluster-ip-range=10.96.0.0/16".into(),
         // There is no network in which anybody could reach it by its Service.
         "endpoint-reconciler-type=none".into(),

@@ -71,9 +71,20 @@ impl Authority {
     }
 }
 
-/// A key for signing tokens, as PEM.
-pub(crate) fn signing_key() -> Result<String, CertificateError> {
-    Ok(KeyPair::generate()?.serialize_pem())
+/// A key pair for tokens, as PEM: one half signs, the other one checks.
+pub(crate) struct Tokens {
+    pub(crate) private: String,
+    pub(crate) public: String,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Result<Self, CertificateError> {
+        let key = KeyPair::generate()?;
+        Ok(Self {
+            private: key.serialize_pem(),
+            public: key.public_key_pem(),
+        })
+    }
 }
 
 fn name(common_name: &str, organizations: &[&str]) -> DistinguishedName {

@@ -48,12 +48,12 @@ pub enum StartError {
     #[error("a client of the server: {0}")]
     Client(String),
     /// The server refused something that a test's set-up needs.
-    #[error("{what}: {source}")]
+    #[error("{what}: {why}")]
     Refused {
         /// What.
         what: String,
         /// Why.
-        source: Box<kube::Error>,
+        why: String,
     },
     /// Something did not happen in time.
     #[error("after {} s: {what}", REQUEST.as_secs())]
@@ -382,9 +382,12 @@ async fn get_text(client: &Client, path: &str) -> Result<String, String> {
 
 async fn in_time<T>(what: &str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StartError> {
     match tokio::time::timeout(REQUEST, request).await {
-        Ok(answer) => answer.map_err(|source| StartError::Refused {
+        Ok(answer) => answer.map_err(|error| StartError::Refused {
             what: what.to_owned(),
-            source: Box::new(source),
+            why: match error {
+                kube::Error::Api(status) => status.message,
+                other => other.to_string(),
+            },
         }),
         Err(_) => Err(StartError::Late { what: what.to_owned() }),
     }

@@ -96,7 +96,7 @@ pub fn definition() -> CustomResourceDefinition {
         "type": "object",
         "x-kubernetes-validations": [{
             "rule": "!has(self.status) || !has(self.status.count) || !has(self.spec.size) || self.status.count <= self.spec.size",
-            "messageExpression": "'count ' + string(self.status.count) + ' is above size ' + string(self.spec.size)",
+            "messageExpression": "'count is above the size of ' + (has(self.spec.title) ? self.spec.title : 'this')",
             "reason": "FieldValueForbidden", "fieldPath": ".status.count",
         }],
         "properties": {
@@ -105,7 +105,7 @@ pub fn definition() -> CustomResourceDefinition {
                 "color": {"type": "string", "enum": ["Red", "Blue"]},
                 "title": {"type": "string", "maxLength": 8, "pattern": "^[a-z]*$"},
                 "owner": {"type": "string", "maxLength": 32, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "owner is immutable"}]},
-                "nested": {"type": "object", "default": {}, "required": ["must"], "properties": {
+                "nested": {"type": "object", "default": {}, "properties": {
                     "level": {"type": "integer", "default": 3}, "must": {"type": "string", "default": "there"},
                 }},
                 "port": {"x-kubernetes-int-or-string": true},

@@ -66,7 +66,7 @@ pub(super) async fn rules_across_spec_and_status(c: Context) -> Outcome {
 }
 
 pub(super) async fn messages_and_paths(c: Context) -> Outcome {
-    let made = c.create("a", &json!({"size": 5})).await?;
+    let made = c.create("a", &json!({"size": 5, "title": "a"})).await?;
     let status = refused(c.set_status(made, &json!({"count": 6})).await)?;
     let causes = status.details.map(|d| d.causes).unwrap_or_default();
     same("causes", causes.len(), 1)?;
@@ -76,7 +76,7 @@ pub(super) async fn messages_and_paths(c: Context) -> Outcome {
     same(
         "message",
         cause.map(|c| c.message.as_str()),
-        Some("Forbidden: count 6 is above size 5"),
+        Some("Forbidden: count is above the size of a"),
     )
 }
 
