@@ -8,6 +8,7 @@ use crate::object;
 use crate::path::Path;
 use crate::resource::{Registry, Resource, Shape};
 use crate::schema::{Schema, object_meta};
+use crate::status::Cause;
 use crate::verbs::{RULES_UNCHECKED, causes};
 
 /// Compiled definitions that objects can be checked against.
@@ -73,11 +74,18 @@ impl Definitions {
             known_fields: Some(fields_beside(schema, &path)),
             path,
         }));
+        schema.drop_nulls(&mut object);
         schema.apply_defaults(&mut object);
-        let causes = causes(resource, &object, None).into_iter();
+        let causes = causes(resource, &object, None);
+        let choices: Vec<(String, String)> = causes.iter().filter_map(|cause| choice(schema, cause)).collect();
         refusals.extend(
             causes
-                .filter(|cause| cause.message != RULES_UNCHECKED)
+                .into_iter()
+                .filter(|cause| cause.message != RULES_UNCHECKED && choice(schema, cause).is_none())
+                // What one branch of a choice lacks is not missing as such.
+                .filter(|cause| {
+                    cause.message != REQUIRED || !choices.iter().any(|(path, _)| is_field_of(&cause.field, path))
+                })
                 .map(|cause| Refusal {
                     path: if cause.field == "<nil>" {
                         String::new()
@@ -88,8 +96,45 @@ impl Definitions {
                     known_fields: None,
                 }),
         );
+        refusals.extend(choices.into_iter().map(|(path, message)| Refusal {
+            path,
+            message,
+            known_fields: None,
+        }));
         Some(refusals)
     }
+}
+
+/// The message of a field that must be there.
+const REQUIRED: &str = "Required value";
+
+fn is_field_of(field: &str, object: &str) -> bool {
+    field.rsplit_once('.').is_some_and(|(parent, _)| parent == object)
+}
+
+/// For a choice that failed: the object's path, which the server has in the message alone, and which fields it is between, which
+/// the server does not say.
+fn choice(root: &Schema, cause: &Cause) -> Option<(String, String)> {
+    let (path, what) = cause
+        .message
+        .strip_prefix("Invalid value: \"\": \"")?
+        .split_once("\" ")?;
+    let schema = schema_at(root, path)?;
+    let (branches, wanted) = if what.contains("(oneOf)") {
+        (&schema.one_of, "exactly one of")
+    } else {
+        (&schema.any_of, "at least one of")
+    };
+    let fields: Vec<&str> = branches
+        .iter()
+        .flat_map(|branch| branch.required.iter().map(String::as_str))
+        .collect();
+    let message = if fields.is_empty() {
+        what.to_owned()
+    } else {
+        format!("needs {wanted} {}", fields.join(", "))
+    };
+    Some((path.to_owned(), message))
 }
 
 /// What a client and the server add before the checks: a namespace, and the name where one is to be generated.
@@ -109,22 +154,27 @@ fn place(object: &mut Value) {
 
 /// The fields that the schema has where the field at `path` stands.
 fn fields_beside(root: &Schema, path: &str) -> Vec<String> {
-    let mut schema = match path.strip_prefix("metadata") {
-        Some(_) => Some(object_meta()),
-        None => Some(root),
-    };
     let (above, _) = path.rsplit_once('.').unwrap_or(("", path));
-    for part in above.split('.').filter(|part| !part.is_empty() && *part != "metadata") {
-        let mut indexes = part.split('[');
-        let name = indexes.next().unwrap_or_default();
-        schema = schema.and_then(|schema| schema.field(name));
-        for _ in indexes {
-            schema = schema.and_then(|schema| schema.items.as_deref());
-        }
-    }
-    schema
+    schema_at(root, above)
         .map(|schema| schema.properties.keys().cloned().collect())
         .unwrap_or_default()
+}
+
+/// The schema of what is at `path`, as in `spec.steps[0].over`.
+fn schema_at<'a>(root: &'a Schema, path: &str) -> Option<&'a Schema> {
+    let mut schema = if path.starts_with("metadata") {
+        object_meta()
+    } else {
+        root
+    };
+    for part in path.split('.').filter(|part| !part.is_empty() && *part != "metadata") {
+        let mut indexes = part.split('[');
+        schema = schema.field(indexes.next().unwrap_or_default())?;
+        for _ in indexes {
+            schema = schema.items.as_deref()?;
+        }
+    }
+    Some(schema)
 }
 
 #[cfg(test)]
@@ -141,6 +191,8 @@ mod tests {
                 "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
                     "type": "object", "required": ["spec"],
                     "properties": {"spec": {"type": "object", "properties": {
+                        "pick": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+                            "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
                         "parts": {"type": "array", "maxItems": 3, "items": {"type": "object", "properties": {
                             "size": {"type": "integer", "minimum": 1},
                             "count": {"type": "integer"}
@@ -176,6 +228,20 @@ mod tests {
                 .any(|(path, message)| *path == "spec.parts[0]" && message.contains("too big")),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn choices_are_told_at_their_place() {
+        let told = |spec: Value| -> Vec<(String, String)> {
+            check(&spec)
+                .into_iter()
+                .map(|refusal| (refusal.path, refusal.message))
+                .collect()
+        };
+        let wanted = vec![("spec.pick".to_owned(), "needs exactly one of a, b".to_owned())];
+        assert_eq!(told(json!({"pick": {}})), wanted);
+        assert_eq!(told(json!({"pick": {"a": 1, "b": 1}})), wanted);
+        assert_eq!(told(json!({"pick": {"a": 1}})), Vec::new());
     }
 
     #[test]

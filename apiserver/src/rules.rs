@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::objects::OptionalValue;
 use kube_cel::cel::parser::{Expression, Parser};
-use kube_cel::cel::{Context, Value as Cel};
+use kube_cel::cel::{Context, ExecutionError, Value as Cel};
 use serde_json::Value;
 
 use self::reach::Reach;
@@ -154,9 +154,20 @@ impl Rule {
             }
             Ok(_) => causes.push(self.failed(&format!("rule did not give a boolean: {}", self.source), path)),
             Err(error) => {
-                causes.push(self.failed(&format!("rule evaluation error: {error}: {}", self.source), path));
+                let told = self.message.as_deref().unwrap_or(&self.source);
+                causes.push(self.failed(&format!("{} evaluating rule: {told}", error_text(&error)), path));
             }
         }
+    }
+}
+
+/// The real server's words for the errors that it names.
+fn error_text(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
+        other => other.to_string(),
     }
 }
 

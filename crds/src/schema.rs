@@ -22,7 +22,8 @@ pub fn any_json_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": limits::OUTPUTS,
-        "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true}
+        // Without it, an API server drops the nulls.
+        "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true, "nullable": true}
     })
 }
 

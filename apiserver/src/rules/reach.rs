@@ -6,7 +6,7 @@ use kube_cel::cel::common::ast::{EntryExpr, Expr, operators};
 use kube_cel::cel::parser::Expression;
 
 use super::convert::escape;
-use crate::schema::{Additional, Schema};
+use crate::schema::{Additional, Schema, Type};
 
 /// The part of a value that is read: nothing, some fields, or all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Reach {
     /// The first field that the schema does not have, as a type checker would find it.
     pub(crate) fn check(&self, schema: &Schema, root: bool) -> Result<(), String> {
         let Self::Fields(fields) = self else { return Ok(()) };
-        if schema.preserve_unknown || schema.embedded || !matches!(schema.additional, Additional::Unknown) {
+        if !matches!(schema.additional, Additional::Unknown) {
             return Ok(());
         }
         for (name, below) in fields {
@@ -66,8 +66,9 @@ impl Reach {
                 _ => {}
             }
             match schema.properties.iter().find(|(field, _)| escape(field) == *name) {
+                Some((_, child)) if !child.is_exposed() => return Err(name.clone()),
                 Some((_, child)) => below.check(child, false).map_err(|rest| format!("{name}.{rest}"))?,
-                None if schema.properties.is_empty() => {}
+                None if schema.kind != Some(Type::Object) => {}
                 None => return Err(name.clone()),
             }
         }

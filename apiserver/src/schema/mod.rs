@@ -137,6 +137,17 @@ impl Schema {
         Ok(schema)
     }
 
+    /// Whether rules see it: what has no type, and lists and maps of such, are not there for them.
+    pub(crate) fn is_exposed(&self) -> bool {
+        match (self.kind, &self.additional) {
+            _ if self.int_or_string => true,
+            (None, _) => false,
+            (Some(Type::Array), _) => self.items.as_ref().is_some_and(|items| items.is_exposed()),
+            (Some(Type::Object), Additional::Schema(values)) => values.is_exposed(),
+            _ => true,
+        }
+    }
+
     /// Compiles a node; `path` names it in errors.
     pub(crate) fn node(source: &Value, path: &str, depth: usize) -> Result<Self, String> {
         let object = source

@@ -28,8 +28,9 @@ fn the_schema_of_metadata_compiles() {
 
 #[test]
 fn integers_and_formats() {
+    // As on a real server, formats of integers are for clients; what does not fit into 64 bits is no integer.
     let int32 = json!({"type": "integer", "format": "int32"});
-    assert!(valid(&int32, &json!(2_147_483_647)) && !valid(&int32, &json!(2_147_483_648_i64)));
+    assert!(valid(&int32, &json!(2_147_483_648_i64)));
     let int64 = json!({"type": "integer", "format": "int64"});
     assert!(valid(&int64, &json!(i64::MAX)) && !valid(&int64, &json!(u64::MAX)));
     assert!(valid(&json!({"type": "integer"}), &json!(1.0)) && !valid(&json!({"type": "integer"}), &json!(1.5)));
@@ -37,6 +38,35 @@ fn integers_and_formats() {
         json!({"type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 1, "exclusiveMaximum": true});
     assert!(valid(&open, &json!(0.5)) && !valid(&open, &json!(0)) && !valid(&open, &json!(1)));
     assert!(!valid(&json!({"type": "integer", "multipleOf": 5}), &json!(7)));
+}
+
+#[test]
+fn numbers_are_told_as_a_real_server_tells_them() {
+    let most = json!({"type": "integer", "maximum": 1_152_921_504_606_846_976_i64});
+    let told = |value: Value| causes(&most, &value).join("; ");
+    assert!(told(json!(i64::MAX)).contains("Invalid value: 9223372036854775807"));
+    assert!(told(json!(i64::MAX)).ends_with("less than or equal to 1152921504606846976"));
+    assert!(told(json!(u64::MAX)).contains("must be of type integer: \"number\""));
+    assert!(told(json!(u64::MAX)).contains("Invalid value: 1.8446744073709552e+19"));
+    let half = json!({"type": "number", "minimum": 0.5});
+    assert!(
+        causes(&half, &json!(0.25))[0]
+            .ends_with("Invalid value: 0.25:  in body should be greater than or equal to 0.5")
+    );
+}
+
+#[test]
+fn nulls_that_may_not_be_are_absent() {
+    let schema = json!({"type": "object", "properties": {
+        "plain": {"type": "string"}, "maybe": {"type": "string", "nullable": true}, "filled": {"type": "string", "default": "x"},
+        "list": {"type": "array", "items": {"type": "string"}},
+        "map": {"type": "object", "additionalProperties": {"type": "string"}},
+    }});
+    let schema = Schema::node(&schema, "", 0).unwrap();
+    let mut value = json!({"plain": null, "maybe": null, "filled": null, "list": [null], "map": {"k": null}});
+    schema.drop_nulls(&mut value);
+    schema.apply_defaults(&mut value);
+    assert_eq!(value, json!({"maybe": null, "filled": "x", "list": [null], "map": {}}));
 }
 
 #[test]

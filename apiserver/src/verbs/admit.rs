@@ -83,6 +83,7 @@ pub(super) fn shape(
     match &resource.shape {
         Shape::Custom(schema) => {
             schema.prune(&mut value, &mut Path::default(), &mut unknown);
+            schema.drop_nulls(&mut value);
             schema.apply_defaults(&mut value);
         }
         Shape::Typed(normalize) => {
@@ -184,7 +185,6 @@ pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) ->
         causes.extend(forbidden_changes(value, old));
     }
     if let Shape::Custom(schema) = &resource.shape {
-        let structural = causes.len();
         schema.validate(value, &mut Path::default(), &mut causes);
         let blocking = |c: &Cause| {
             matches!(
@@ -197,7 +197,7 @@ pub(crate) fn causes(resource: &Resource, value: &Value, old: Option<&Value>) ->
             )
         };
         if !schema.ruled {
-        } else if causes.iter().skip(structural).any(blocking) {
+        } else if causes.iter().any(blocking) {
             causes.push(Cause {
                 reason: "FieldValueInvalid",
                 message: RULES_UNCHECKED.into(),

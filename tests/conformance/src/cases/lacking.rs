@@ -53,7 +53,7 @@ pub(super) async fn paged_lists(c: Context) -> Outcome {
 }
 
 pub(super) async fn scale(c: Context) -> Outcome {
-    c.create("a", &json!({})).await?;
-    c.things().get_scale("a").await?;
-    Ok(())
+    c.create("a", &json!({"size": 3})).await?;
+    let scale = c.things().get_scale("a").await?;
+    same("replicas", scale.spec.and_then(|spec| spec.replicas), Some(3))
 }

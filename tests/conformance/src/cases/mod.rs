@@ -205,6 +205,10 @@ pub(crate) fn all() -> Vec<Case> {
             "minimum, maximum, enum, pattern, lengths and counts are checked"
         ),
         case!(
+            schema::limits_are_told_one_by_one,
+            "of a text's limits the first one is told; a value of a wrong type is held against the others, too"
+        ),
+        case!(
             schema::keyed_lists_have_unique_keys,
             "lists of type map and set have no duplicates"
         ),
@@ -213,7 +217,10 @@ pub(crate) fn all() -> Vec<Case> {
             schema::int_or_string_takes_both,
             "int-or-string takes an integer and a string"
         ),
-        case!(schema::nulls, "a null is taken where it may be, refused where not"),
+        case!(
+            schema::nulls,
+            "a null stays where it may be; elsewhere it counts as absent, and in a list it is refused"
+        ),
         case!(schema::all_causes_are_told, "one refusal tells all causes"),
         case!(schema::status_is_validated, "a status write is validated, too"),
         case!(

@@ -181,7 +181,14 @@ pub(super) async fn limits_are_checked(c: Context) -> Outcome {
     )
     .await?;
     let message = "Invalid value: \"yesterday\": spec.when in body must be of type date-time: \"yesterday\"";
-    invalid(&c, json!({"when": "yesterday"}), inv, "spec.when", message).await?;
+    invalid(
+        &c,
+        json!({"when": "yesterday"}),
+        "FieldValueTypeInvalid",
+        "spec.when",
+        message,
+    )
+    .await?;
     c.create(
         "fits",
         &json!({"size": 100, "title": "abcdefgh", "when": "2026-01-02T03:04:05.678Z", "color": "Blue"}),
@@ -212,14 +219,51 @@ pub(super) async fn keyed_lists_have_unique_keys(c: Context) -> Outcome {
 
 pub(super) async fn one_of_is_checked(c: Context) -> Outcome {
     c.create("one", &json!({"choice": {"a": "x"}})).await?;
-    for wrong in [json!({}), json!({"a": "x", "b": "y"})] {
+    for (wrong, found) in [
+        (json!({}), "Found none valid"),
+        (json!({"a": "x", "b": "y"}), "Found 2 valid alternatives"),
+    ] {
         let status = c.create_refused(&json!({"choice": wrong})).await?;
-        check(
-            &status.message,
-            status.is_invalid() && status.message.contains("must validate one and only one schema (oneOf)"),
-        )?;
+        let message =
+            format!("Invalid value: \"\": \"spec.choice\" must validate one and only one schema (oneOf). {found}");
+        check(&status.message, status.is_invalid())?;
+        cause(&status, "FieldValueInvalid", "<nil>", &message)?;
     }
-    Ok(())
+    // What the first branch wants is told, too.
+    let status = c.create_refused(&json!({"choice": {}})).await?;
+    cause(&status, "FieldValueRequired", "spec.choice.a", "Required value")
+}
+
+pub(super) async fn limits_are_told_one_by_one(c: Context) -> Outcome {
+    let causes = |spec: serde_json::Value| {
+        let c = c.clone();
+        async move {
+            let status = c.create_refused(&spec).await?;
+            let causes = status.details.map(|details| details.causes).unwrap_or_default();
+            let told = causes.into_iter().filter(|cause| cause.field != "<nil>");
+            Ok::<_, Failure>(told.map(|cause| cause.reason).collect::<Vec<_>>())
+        }
+    };
+    same(
+        "too long and no match",
+        causes(json!({"title": "UPPER CASE"})).await?,
+        vec!["FieldValueTooLong"],
+    )?;
+    same(
+        "a wrong type that is no value, either",
+        causes(json!({"color": 7})).await?,
+        vec!["FieldValueTypeInvalid", "FieldValueNotSupported"],
+    )?;
+    same(
+        "an item of a keyed list that is no object",
+        causes(json!({"parts": ["text"]})).await?,
+        vec!["FieldValueTypeInvalid", "FieldValueInvalid"],
+    )?;
+    same(
+        "beyond 64 bits",
+        causes(json!({"size": u64::MAX})).await?,
+        vec!["FieldValueTypeInvalid", "FieldValueInvalid"],
+    )
 }
 
 pub(super) async fn int_or_string_takes_both(c: Context) -> Outcome {
@@ -244,10 +288,18 @@ pub(super) async fn nulls(c: Context) -> Outcome {
         Some(&Value::Null),
     )?;
     same("a null with a default", at(&made, "/spec/nested/level"), json!(3))?;
-    check(
-        "a null that may not be",
-        c.create_refused(&json!({"title": null})).await?.is_invalid(),
+    let made = c.create("b", &json!({"title": null, "labels": {"k": null}})).await?;
+    same("a null that may not be", made.data.pointer("/spec/title"), None)?;
+    same("a null in a map", at(&made, "/spec/labels"), json!({}))?;
+    let message = "Invalid value: \"null\": spec.names[0] in body must be of type string: \"null\"";
+    invalid(
+        &c,
+        json!({"names": [null]}),
+        "FieldValueTypeInvalid",
+        "spec.names[0]",
+        message,
     )
+    .await
 }
 
 pub(super) async fn all_causes_are_told(c: Context) -> Outcome {
