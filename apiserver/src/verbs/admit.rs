@@ -118,12 +118,25 @@ pub(super) fn shape(
     }
 }
 
+/// Characters of a body that a message begins with.
+const SHOWN: usize = 30;
+
 fn check_type(resource: &Resource, value: &Value) -> Result<(), ApiError> {
     if !value.is_object() {
         return Err(ApiError::bad_request("the body is not a JSON object"));
     }
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     let (kind, api_version) = (text("kind"), text("apiVersion"));
+    for (field, name, given) in [("kind", "Kind", kind), ("apiVersion", "apiVersion", api_version)] {
+        if given.is_empty() && value.get(field).is_none_or(Value::is_string) {
+            let body = value.to_string();
+            let begin: String = body.chars().take(SHOWN).collect();
+            return Err(ApiError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{body}' ({begin} ...)",
+                resource.kind
+            )));
+        }
+    }
     if kind != resource.kind {
         return Err(ApiError::bad_request(format!(
             "the kind in the data ({kind}) does not match the expected kind ({})",

@@ -42,7 +42,7 @@ async fn definitions_are_established_and_structural() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generated_files_are_taken_without_a_warning() {
+async fn generated_files_are_taken_without_a_warning_and_fit_into_an_apply() {
     let server = fixture::server().await;
     let files = repository("crds/generated");
     // `replace` says what the server warns of, as `create` would: unknown formats, fields that are dropped, rules that are slow.
@@ -61,11 +61,7 @@ async fn generated_files_are_taken_without_a_warning() {
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.trim().is_empty(), "{told}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn definitions_fit_into_an_apply() {
-    let server = fixture::server().await;
+    // The same as people do it.
     let output = server
         .kubectl("default")
         .unwrap()

@@ -38,6 +38,10 @@ async fn send(client: &Client, method: &str, path: &str, body: &Value) -> Answer
             }
             Answer::Taken(object)
         }
+        // Where there is no such kind, a real server's answer is no Status.
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Answer::Refused(404, String::new(), String::new(), Vec::new())
+        }
         Err(kube::Error::Api(status)) => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
             let mut causes: Vec<_> = causes

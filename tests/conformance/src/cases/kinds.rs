@@ -224,7 +224,7 @@ fn workflow() -> Value {
                 "results": [{"name": "r", "reduce": "Sum"}], "retry": {"attempts": 3},
                 "timeout": "10m", "partitionTimeout": "1m", "maxFailedPartitions": 1,
             },
-            {"name": "two", "after": ["one"], "run": {"command": ["true"]}},
+            {"name": "two", "after": ["one"], "over": {"items": [1, {"a": null}]}, "run": {"command": ["true"]}},
         ],
         "outputs": [{"name": "o", "value": "steps.one.results.r"}],
     })
@@ -240,6 +240,7 @@ pub(super) async fn specs_of_runs_are_immutable(c: Context) -> Outcome {
         ("/spec/outputs/0/value", json!("1"), "spec.outputs"),
         ("/spec/timeout", json!("2h"), "spec.timeout"),
         ("/spec/steps/0/over/range/end", json!(11), "spec.steps[0].over"),
+        ("/spec/steps/1/over/items/1/a", json!(1), "spec.steps[1].over"),
         ("/spec/steps/0/run/command", json!(["false"]), "spec.steps[0].run"),
         ("/spec/steps/0/results/0/reduce", json!("Max"), "spec.steps[0].results"),
         ("/spec/steps/0/retry/attempts", json!(4), "spec.steps[0].retry"),
@@ -299,6 +300,17 @@ pub(super) async fn runs_can_be_steered(c: Context) -> Outcome {
         "spec",
         again,
     )
+}
+
+pub(super) async fn outputs_may_be_null(c: Context) -> Outcome {
+    let desk = Desk::new(&c, "Workflow");
+    let mut made = desk.create("Workflow", workflow()).await?;
+    let outputs = json!({"none": null, "some": {"deep": null}});
+    if let Some(fields) = made.data.as_object_mut() {
+        fields.insert("status".to_owned(), json!({"outputs": outputs}));
+    }
+    let told = desk.api.replace_status("a", &PostParams::default(), &made).await?;
+    same("outputs", at(&told, "/status/outputs"), outputs)
 }
 
 pub(super) async fn plans_are_immutable(c: Context) -> Outcome {

@@ -264,6 +264,7 @@ pub(crate) fn all() -> Vec<Case> {
             kinds::runs_can_be_steered,
             "Workflow: suspend, cancel and maxFailedPartitions may change; a cancel is for ever"
         ),
+        case!(kinds::outputs_may_be_null, "Workflow: an output that is null is kept"),
         case!(kinds::plans_are_immutable, "Plan: it does not change"),
         case!(
             kinds::refusals_name_fields_of_our_kinds,
