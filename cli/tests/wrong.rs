@@ -166,6 +166,8 @@ fn schema_rules(node: &Value, path: &str, rules: &mut BTreeSet<String>) {
         "maximum",
         "enum",
         "format",
+        "anyOf",
+        "oneOf",
     ];
     let mut add = |keyword: &str| rules.insert(format!("schema {path} {keyword}"));
     for keyword in keywords {
