@@ -128,3 +128,41 @@ fn strip_unsigned(node: &mut JSONSchemaProps) {
         strip_unsigned(values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn integers_without_maximum(node: &JSONSchemaProps, path: &str, found: &mut Vec<String>) {
+        if node.type_.as_deref() == Some("integer") && node.maximum.is_none() {
+            found.push(path.to_owned());
+        }
+        for (name, child) in node.properties.iter().flatten() {
+            integers_without_maximum(child, &format!("{path}.{name}"), found);
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &node.items {
+            integers_without_maximum(items, &format!("{path}[]"), found);
+        }
+        if let Some(JSONSchemaPropsOrBool::Schema(values)) = &node.additional_properties {
+            integers_without_maximum(values, &format!("{path}{{}}"), found);
+        }
+    }
+
+    /// API servers do not enforce `int32` and `int64`: a number beyond them would be stored and could not be read.
+    #[test]
+    fn integers_that_people_write_have_a_maximum() {
+        let mut found = Vec::new();
+        for definition in crate::definitions() {
+            let kind = &definition.spec.names.kind;
+            if !["Workflow", "WorkerPool"].contains(&kind.as_str()) {
+                continue;
+            }
+            let schema = definition.spec.versions.first().unwrap().schema.as_ref().unwrap();
+            let root = schema.open_api_v3_schema.as_ref().unwrap();
+            let spec = root.properties.as_ref().unwrap().get("spec").unwrap();
+            integers_without_maximum(spec, &format!("{kind}.spec"), &mut found);
+        }
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
