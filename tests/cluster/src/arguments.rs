@@ -81,7 +81,9 @@ pub(crate) fn apiserver(store: u16, port: u16) -> Vec<String> {
 pub(crate) fn controllers() -> Vec<String> {
     all(&[
         format!("kubeconfig={CONTROLLERS_KUBECONFIG}"),
-        "controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller".into(),
+        "controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+         validatingadmissionpolicy-status-controller"
+            .into(),
         "leader-elect=false".into(),
         "secure-port=0".into(),
         "use-service-account-credentials=true".into(),

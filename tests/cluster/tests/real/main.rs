@@ -10,4 +10,5 @@
 mod definitions;
 mod fixture;
 mod manifests;
+mod policies;
 mod table;
