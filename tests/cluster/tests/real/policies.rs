@@ -7,7 +7,7 @@ use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::fixture::{self, repository};
+use crate::fixture::repository;
 
 const NAMESPACE: &str = "policies";
 /// New policies and roles are in force a moment after they are stored.
@@ -132,7 +132,12 @@ async fn set_up(server: &RealApiServer, admin: &Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_writes_its_own_status_and_lease_and_nothing_else() {
-    let server = fixture::server().await;
+    // A server of its own: policies hold for everybody.
+    let server = RealApiServer::builder()
+        .crds(braid_crds::definitions())
+        .start()
+        .await
+        .unwrap();
     let admin = server.client(NAMESPACE).await.unwrap();
     set_up(&server, &admin).await;
     let one = Person::pod(NAMESPACE, "etl", "w1", "uid-1");
@@ -226,18 +231,16 @@ async fn a_worker_writes_its_own_status_and_lease_and_nothing_else() {
         write_status(&admin, &stranger, "w1").await,
         by_role,
     );
+    are_well_typed(&server).await;
+    server.stop().await;
 }
 
 /// The server checks the expressions against the kinds' schemas, some time after they are stored.
-#[tokio::test(flavor = "multi_thread")]
-async fn policies_are_well_typed() {
-    let server = fixture::server().await;
-    let file = repository("charts/braid/templates/admission-policies.yaml");
-    kubectl(&server, &["apply", "-f", file.to_str().unwrap()]);
+async fn are_well_typed(server: &RealApiServer) {
     let begun = Instant::now();
     for name in ["braid-worker-status", "braid-worker-lease"] {
         let status = loop {
-            let text = kubectl(&server, &["get", "validatingadmissionpolicy", name, "-o", "json"]);
+            let text = kubectl(server, &["get", "validatingadmissionpolicy", name, "-o", "json"]);
             let policy: Value = serde_json::from_str(&text).unwrap();
             if policy["status"]["observedGeneration"] == policy["metadata"]["generation"] {
                 break policy["status"].clone();
