@@ -70,7 +70,7 @@ async fn write_status(admin: &Client, who: &Client, name: &str) -> (u16, String)
 
 async fn renew(admin: &Client, who: &Client, name: &str) -> (u16, String) {
     let object = changed(admin, &lease(name), |object| {
-        object["spec"]["holderIdentity"] = json!("me")
+        object["spec"]["holderIdentity"] = json!("me");
     })
     .await;
     send(who, "PUT", &lease(name), &object).await
