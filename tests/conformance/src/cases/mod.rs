@@ -277,5 +277,6 @@ pub(crate) fn all() -> Vec<Case> {
         case!(lacking::managed_fields, "ownership of fields (`metadata.managedFields`)", instead: "it is not kept"),
         case!(lacking::paged_lists, "paged lists (`limit`, `continue`)", instead: "lists are whole"),
         case!(lacking::scale, "the `scale` subresource", instead: "404"),
+        case!(lacking::definitions_are_judged, "judgement of definitions: cost of rules, types within macros, defaults", instead: "404: definitions are built in, and proved on a real server by the project's tests"),
     ]
 }
