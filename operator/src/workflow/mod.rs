@@ -502,12 +502,8 @@ impl Pass<'_> {
         }
         let idle = desks.0.iter().any(|view| view.current().is_none());
         let resting = self.memory.status_rests(self.context.options.status_interval);
-        let due = status.steps.iter().flat_map(|step| &step.deferred).map(|deferred| {
-            let millis = deferred.not_before.saturating_sub(now.as_millisecond()).max(1);
-            Duration::from_millis(millis.unsigned_abs())
-        });
         let tick = if idle { TAIL } else { TICK };
-        let wait = due.chain([tick]).min().unwrap_or(tick);
+        let wait = until_due(status, now).map_or(tick, |due| due.min(tick));
         if resting.is_zero() {
             wait
         } else {
@@ -521,6 +517,15 @@ impl Pass<'_> {
             source,
         }
     }
+}
+
+/// How long until the next deferred partition may be tried. What may be tried already is on a desk or waits for room on one:
+/// both are heard of.
+fn until_due(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
+    let deferred = status.steps.iter().flat_map(|step| &step.deferred);
+    let millis = deferred.map(|deferred| deferred.not_before.saturating_sub(now.as_millisecond()));
+    let soonest = millis.filter(|millis| *millis > 0).min()?;
+    Some(Duration::from_millis(soonest.unsigned_abs()))
 }
 
 /// The program of a step, from the run's params and the steps before.

@@ -10,7 +10,7 @@
 //! - Every deadline is the shim's own, by a clock that runs while the machine sleeps: the attempt's time-out, and the
 //!   moment up to which the worker lets it go on. TERM, then after the grace KILL.
 //! - The socket's end is the end of everything: children are killed at once, private files removed.
-//! - Where memory has a limit, the attempt that holds most is ended shortly before it is reached (see [`memory`]).
+//! - Where memory has a limit, the attempt that holds most is ended shortly before it is reached (see `memory`).
 //! - Memory is bounded: output stays in the children's pipes while the worker does not read; input goes to files.
 //!
 //! Failure modes: frames that break the protocol end the shim (exit code 2) and with it all that runs; a SIGKILL of the

@@ -1,5 +1,7 @@
 //! What fails, and who dies.
 
+use braid_crds::status::Deferred;
+
 use super::*;
 
 #[test]
@@ -149,4 +151,31 @@ fn a_step_that_takes_too_long_fails() {
     world.pass();
     world.pass();
     assert_eq!(Phase::Failed, world.step("a").phase);
+}
+
+#[test]
+fn a_retry_that_is_due_wakes_nobody_again_and_again() {
+    let now = Timestamp::from_millisecond(10_000).unwrap();
+    let at = |not_before: &[i64]| {
+        let deferred = not_before.iter().map(|not_before| Deferred {
+            partition: 1,
+            attempts: 1,
+            deaths: 0,
+            reason: "Exit7".into(),
+            message: String::new(),
+            not_before: *not_before,
+        });
+        let step = StepStatus {
+            deferred: deferred.collect(),
+            ..StepStatus::default()
+        };
+        let status = WorkflowStatus {
+            steps: vec![step],
+            ..WorkflowStatus::default()
+        };
+        until_due(&status, now)
+    };
+    assert_eq!(None, at(&[]));
+    assert_eq!(None, at(&[9_000, 10_000]), "it is on a desk, or waits for room on one");
+    assert_eq!(Some(Duration::from_millis(250)), at(&[9_000, 12_000, 10_250]));
 }

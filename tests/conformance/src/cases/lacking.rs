@@ -85,5 +85,8 @@ pub(super) async fn definitions_are_judged(c: Context) -> Outcome {
         ..PostParams::default()
     };
     let refusal = refused(definitions.create(&only_try, &costly).await)?;
-    check(&refusal.message, refusal.code == 422 && refusal.message.contains("cost"))
+    check(
+        &refusal.message,
+        refusal.code == 422 && refusal.message.contains("cost"),
+    )
 }
