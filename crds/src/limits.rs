@@ -48,6 +48,8 @@ pub const SETTLED: usize = 64;
 pub const DEFERRED: usize = 1_000;
 /// Ranges under suspicion of killing their workers, per step.
 pub const SUSPECTS: usize = 64;
+/// Deaths on one range that are told apart.
+pub const WITNESSES: usize = 8;
 /// Causes of failure that a status names, the commonest first.
 pub const FAILURE_CAUSES: usize = 10;
 /// Bytes of one failure message in a status.

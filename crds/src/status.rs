@@ -247,6 +247,10 @@ pub struct Suspect {
     /// Deaths seen.
     #[serde(default)]
     pub deaths: i32,
+    /// The shards that died on it, as `<uid of the Worker>/<shard>`: each death is counted once, however often it is looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 96)))]
+    pub witnesses: Vec<String>,
 }
 
 impl Suspect {

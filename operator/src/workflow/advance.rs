@@ -218,7 +218,12 @@ impl Pass<'_> {
             }
             let window = if shard.mode == Mode::Suspect { 1 } else { SUSPECT_WINDOW };
             let range = PartitionRange::new(cursor, shard.end.min(cursor.saturating_add(window)));
-            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect);
+            let witness = format!("{}/{}", view.uid, shard.id.0);
+            // Looked at again before its desk could be sealed: counted already.
+            if step.suspects.iter().any(|suspect| suspect.witnesses.contains(&witness)) {
+                continue;
+            }
+            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect, witness);
             self.advance.urgent = true;
         }
     }
@@ -423,9 +428,10 @@ fn overdue(since: Option<&Time>, limit: Option<&braid_crds::Duration>, now: Time
 }
 
 /// Adds a death to `range`. A culprit that is known by name is told apart from the suspects around it.
-fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool) -> Vec<Suspect> {
+fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool, witness: String) -> Vec<Suspect> {
     let mut next = Vec::new();
     let mut deaths = 1;
+    let mut witnesses = Vec::new();
     for suspect in suspects {
         let held = suspect.range();
         let common = held.intersect(range);
@@ -435,6 +441,7 @@ fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool) -> Vec<Sus
         }
         if by_name && held == range {
             deaths = suspect.deaths.saturating_add(1);
+            witnesses.clone_from(&suspect.witnesses);
         }
         for rest in [
             PartitionRange::new(held.start(), common.start()),
@@ -444,15 +451,19 @@ fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool) -> Vec<Sus
                 next.push(Suspect {
                     start: rest.start(),
                     end: rest.end(),
-                    deaths: suspect.deaths,
+                    ..suspect.clone()
                 });
             }
         }
     }
+    witnesses.push(witness);
+    let forgotten = witnesses.len().saturating_sub(limits::WITNESSES);
+    witnesses.drain(..forgotten);
     next.push(Suspect {
         start: range.start(),
         end: range.end(),
         deaths,
+        witnesses,
     });
     next.sort_by_key(|suspect| suspect.start);
     next.truncate(limits::SUSPECTS);
@@ -469,7 +480,7 @@ fn unsettled(suspects: &[Suspect], record: &Record<Braid>) -> Vec<Suspect> {
                 .map(|gap| Suspect {
                     start: gap.start(),
                     end: gap.end(),
-                    deaths: suspect.deaths,
+                    ..suspect.clone()
                 })
                 .collect::<Vec<_>>()
         })

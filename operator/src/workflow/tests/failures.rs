@@ -179,3 +179,23 @@ fn a_retry_that_is_due_wakes_nobody_again_and_again() {
     assert_eq!(None, at(&[9_000, 10_000]), "it is on a desk, or waits for room on one");
     assert_eq!(Some(Duration::from_millis(250)), at(&[9_000, 12_000, 10_250]));
 }
+
+#[test]
+fn a_death_is_counted_once_though_its_desk_could_not_be_sealed_at_once() {
+    let mut world = World::new(&over(&json!([range("a", 10)])), 2);
+    world.pass();
+    world.pass();
+    world.workers[0].0.spec.shards[0].mode = braid_crds::worker::Mode::Suspect;
+    world.workers[0].1 = Liveness::Died;
+    let unsealed = world.workers[0].0.spec.clone();
+    for _ in 0..3 {
+        world.pass();
+        assert!(world.shards(0).iter().all(|shard| shard.seal));
+        let [suspect] = world.step("a").suspects.as_slice() else {
+            panic!("{:#?}", world.step("a").suspects)
+        };
+        assert_eq!((1, 1), (suspect.deaths, suspect.witnesses.len()));
+        // The write that sealed it is refused.
+        world.workers[0].0.spec = unsealed.clone();
+    }
+}
