@@ -1,6 +1,9 @@
 //! The workers of a run, as one pass sees them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use braid_crds::{
     Round, ShardId, Worker,
@@ -103,10 +106,18 @@ impl DeskView {
 pub struct Desks(pub Vec<DeskView>);
 
 impl Desks {
-    /// Whether a shard is on the desk of the worker of that uid.
-    pub fn holds(&self, uid: &str, id: ShardId) -> bool {
-        let mut views = self.0.iter().filter(|view| view.uid == uid);
-        views.any(|view| view.worker.spec.shards.iter().any(|shard| shard.id == id))
+    /// All shards on all desks, each with the uid of its worker.
+    pub fn held(&self) -> HashSet<(&str, ShardId)> {
+        self.0
+            .iter()
+            .flat_map(|view| {
+                view.worker
+                    .spec
+                    .shards
+                    .iter()
+                    .map(|shard| (view.uid.as_str(), shard.id))
+            })
+            .collect()
     }
 
     /// Notes for how long each first open shard has been watched.

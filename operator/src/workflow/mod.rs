@@ -158,7 +158,10 @@ impl Pass<'_> {
         if advance.outdated {
             return Err(ApiError::Conflict { what: "read the run" }.into());
         }
-        self.memory.folded.retain(|(uid, id)| desks.holds(uid, *id));
+        let held = desks.held();
+        self.memory
+            .folded
+            .retain(|(uid, id)| held.contains(&(uid.as_str(), *id)));
         let written = self.write(&status, advance, &desks, now).await?;
         self.memory.folded.extend(written);
 
