@@ -13,6 +13,8 @@
 //! * What was running when its shard ended is adopted: its worker goes on with it under a new shard. A commit says how
 //!   much that is; of a shard that the operator sealed it is not known, and is taken to be what one worker may run.
 
+use std::cell::OnceCell;
+
 use braid_crds::{
     Intervals, PartitionRange, ShardId, limits,
     worker::{History, Mode},
@@ -171,6 +173,8 @@ struct Round<'a, W: World, K> {
     /// Open shards and all shards of each seat.
     held: Vec<(usize, usize)>,
     budget: u64,
+    /// The same for all orders of a round, and looks at every seat: found once, when it is first asked for.
+    near_the_end: OnceCell<bool>,
     orders: Vec<Order<K>>,
 }
 
@@ -189,6 +193,7 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             free,
             held,
             budget: budget_millis(working),
+            near_the_end: OnceCell::new(),
             orders: Vec::new(),
         }
     }
@@ -519,11 +524,8 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             *open += 1;
             *all += 1;
         }
-        let budget_millis = if self.is_near_the_end() {
-            self.budget / 4
-        } else {
-            self.budget
-        };
+        let near_the_end = *self.near_the_end.get_or_init(|| self.is_near_the_end());
+        let budget_millis = if near_the_end { self.budget / 4 } else { self.budget };
         self.orders.push(Order::Assign {
             seat: seat.key,
             range,
