@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::LinkKey;
 use super::wire::{Fields, Frame, FrameError, put_bytes, put_optional};
 
 /// A frame from the shim.
@@ -38,6 +39,11 @@ pub enum FromShim {
     },
     /// The shim was asked to end by a signal. It goes on until [`super::ToShim::Extend`] runs out.
     Draining,
+    /// Before the first frame, of a shim in a container that its worker has given a key: it is the same shim.
+    Key {
+        /// What [`super::ToShim::Key`] gave.
+        key: LinkKey,
+    },
     /// The answer to [`super::ToShim::Ping`].
     Pong {
         /// As it was in the question.
@@ -163,6 +169,10 @@ impl Frame for FromShim {
                 out.put_u8(5);
                 out.put_u64_le(*nonce);
             }
+            Self::Key { key } => {
+                out.put_u8(6);
+                put_bytes(out, key.bytes());
+            }
         }
     }
 
@@ -192,6 +202,7 @@ impl Frame for FromShim {
             5 => Self::Pong {
                 nonce: body.u64("nonce")?,
             },
+            6 => Self::Key { key: body.key("key")? },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

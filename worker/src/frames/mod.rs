@@ -10,12 +10,14 @@
 mod wire;
 
 mod from_shim;
+mod key;
 mod to_shim;
 
 #[cfg(test)]
 mod tests;
 
 pub use from_shim::{FromShim, Outcome, Stream};
+pub use key::LinkKey;
 pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 

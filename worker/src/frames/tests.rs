@@ -63,6 +63,7 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
         any::<u64>().prop_map(|attempt| ToShim::Kill { attempt }),
         any::<u64>().prop_map(|millis| ToShim::Extend { millis }),
         any::<u64>().prop_map(|nonce| ToShim::Ping { nonce }),
+        key().prop_map(|key| ToShim::Key { key }),
     ]
 }
 
@@ -79,6 +80,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         any::<u64>().prop_map(Outcome::ResultTooLarge),
         Just(Outcome::ResultUnreadable),
     ]
+}
+
+fn key() -> impl Strategy<Value = LinkKey> {
+    any::<[u8; LinkKey::BYTES]>().prop_map(|bytes| LinkKey::from_bytes(&bytes).unwrap())
 }
 
 fn from_shim() -> impl Strategy<Value = FromShim> {
@@ -103,6 +108,7 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
         ),
         Just(FromShim::Draining),
         any::<u64>().prop_map(|nonce| FromShim::Pong { nonce }),
+        key().prop_map(|key| FromShim::Key { key }),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::LinkKey;
 use super::wire::{Fields, Frame, FrameError, put_bytes, put_list, put_optional, put_pair};
 
 /// A frame from the worker.
@@ -44,6 +45,11 @@ pub enum ToShim {
     Extend {
         /// How long, in milliseconds.
         millis: u64,
+    },
+    /// To a shim in a container of its own, once: what it has to say first when it connects again.
+    Key {
+        /// Never shown to user code.
+        key: LinkKey,
     },
     /// Asks for a [`super::FromShim::Pong`].
     Ping {
@@ -172,6 +178,10 @@ impl Frame for ToShim {
                 out.put_u8(9);
                 out.put_u64_le(*nonce);
             }
+            Self::Key { key } => {
+                out.put_u8(10);
+                put_bytes(out, key.bytes());
+            }
         }
     }
 
@@ -227,6 +237,7 @@ impl Frame for ToShim {
             9 => Self::Ping {
                 nonce: body.u64("nonce")?,
             },
+            10 => Self::Key { key: body.key("key")? },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::MAX_BODY;
+use super::{LinkKey, MAX_BODY};
 
 /// What can be wrong with the bytes of a peer, or with a frame that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +139,10 @@ impl Fields {
             return Err(FrameError::Truncated(name));
         }
         Ok(self.0.split_to(length))
+    }
+
+    pub(super) fn key(&mut self, name: &'static str) -> Result<LinkKey, FrameError> {
+        LinkKey::from_bytes(&self.bytes(name)?).ok_or(FrameError::BadValue(name))
     }
 
     pub(super) fn text(&mut self, name: &'static str) -> Result<String, FrameError> {

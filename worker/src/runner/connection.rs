@@ -1,7 +1,8 @@
 //! A shim process and the socket to it.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 
+use super::link::Link;
 use super::orphans;
 use crate::frames::{Decoder, FrameError, FromShim};
 use crate::shim::MARK;
@@ -25,14 +27,50 @@ pub struct ShimCommand {
     pub args: Vec<OsString>,
 }
 
+/// Where shims come from.
+#[derive(Debug)]
+pub enum Place {
+    /// They are started here.
+    Here(ShimCommand),
+    /// There is one in another container, and it connects.
+    Beside(Box<Link>),
+}
+
+impl From<ShimCommand> for Place {
+    fn from(command: ShimCommand) -> Self {
+        Self::Here(command)
+    }
+}
+
+impl From<Link> for Place {
+    fn from(link: Link) -> Self {
+        Self::Beside(Box::new(link))
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: UnixStream,
     decoder: Decoder,
-    process: ShimProcess,
+    /// If it was started here.
+    process: Option<ShimProcess>,
+    /// A frame that was read before its time.
+    pub(super) greeting: Option<FromShim>,
     read: Box<[u8]>,
 }
 
+/// What is left of a connection that is given up.
+pub(super) enum Remains {
+    /// A process that was started here.
+    Process(ShimProcess),
+    /// The socket to a shim in another container.
+    Socket(StdUnixStream),
+    /// Nothing.
+    None,
+}
+
 /// The process alone, for its burial.
+#[derive(Debug)]
 pub(super) struct ShimProcess {
     child: Child,
     mark: String,
@@ -55,10 +93,8 @@ impl Connection {
         let process = ShimProcess { child, mark };
         match UnixStream::from_std(ours) {
             Ok(socket) => Ok(Self {
-                socket,
-                decoder: Decoder::default(),
-                process,
-                read: vec![0; 64 << 10].into(),
+                process: Some(process),
+                ..Self::accepted(socket)
             }),
             Err(error) => {
                 process.bury(Duration::ZERO);
@@ -67,8 +103,33 @@ impl Connection {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.process.child.id()
+    /// With whoever has connected.
+    pub(super) fn accepted(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            decoder: Decoder::default(),
+            process: None,
+            greeting: None,
+            read: vec![0; 64 << 10].into(),
+        }
+    }
+
+    /// The process id of a shim that was started here.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// Waits for the first frame. `None`: there is none, or it is not one.
+    pub(super) async fn first_frame(&mut self) -> Option<FromShim> {
+        loop {
+            if let Some(frame) = self.next().ok()? {
+                return Some(frame);
+            }
+            self.socket.readable().await.ok()?;
+            if self.receive().ok()? == Some(0) {
+                return None;
+            }
+        }
     }
 
     /// Reads what is there. `None`: nothing; 0: the end.
@@ -86,12 +147,52 @@ impl Connection {
     }
 
     pub(super) fn next(&mut self) -> Result<Option<FromShim>, FrameError> {
-        self.decoder.next_frame()
+        match self.greeting.take() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.decoder.next_frame(),
+        }
     }
 
-    /// Closes the socket, which is the shim's end.
-    pub(super) fn close(self) -> ShimProcess {
-        self.process
+    /// Tells the shim, by the end of what is sent to it, to kill everything.
+    pub(super) fn close(self) -> Remains {
+        match self.process {
+            Some(process) => Remains::Process(process),
+            // Where that fails the socket is closed, which says the same.
+            None => self.socket.into_std().map_or(Remains::None, Remains::Socket),
+        }
+    }
+}
+
+impl Remains {
+    /// Waits until nothing runs any more, for so long. A process that was started here is then killed, with what it left
+    /// behind. Blocks.
+    pub(super) fn bury(self, patience: Duration) {
+        match self {
+            Self::Process(process) => process.bury(patience),
+            Self::Socket(socket) => wait_for_end(socket, patience),
+            Self::None => {}
+        }
+    }
+}
+
+/// A shim in another container closes its end when all that it ran is dead.
+fn wait_for_end(mut socket: StdUnixStream, patience: Duration) {
+    let started = Instant::now();
+    // A socket that refuses any of this is closed by the other side, or about to be closed by this one.
+    if socket.set_nonblocking(false).is_err() || socket.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut drop = [0; 4096];
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match socket.read(&mut drop) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+            _ => {}
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod connection;
 mod environment;
+mod link;
 pub mod logs;
 mod noop;
 mod orphans;
@@ -29,8 +30,10 @@ use bytes::Bytes;
 
 use crate::frames::FrameError;
 
+pub use connection::{Place, ShimCommand};
+pub use link::{Link, LinkError};
 pub use noop::NoopRunner;
-pub use shim::{Limits, ShimCommand, ShimRunner};
+pub use shim::{Limits, ShimRunner};
 
 /// Names one attempt; never used twice in the life of a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -268,6 +271,9 @@ pub enum RunnerError {
         /// Why.
         source: io::Error,
     },
+    /// The shim in the other container cannot be waited for.
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 /// What a worker drives.

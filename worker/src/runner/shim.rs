@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::connection::Connection;
-pub use super::connection::ShimCommand;
+use super::connection::{Connection, Place};
 use super::environment;
+use super::link::Accepted;
 use super::logs::{LogLine, LogSink};
 use super::outbox::{Outbox, Sent};
 use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
-use crate::frames::{FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION};
+use crate::frames::{
+    FrameError, FromShim, LinkKey, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION,
+};
 use convert::{check, failed, frame};
 pub use limits::Limits;
 
@@ -49,9 +51,9 @@ struct Slot {
     last_used: u64,
 }
 
-/// Runs attempts in a shim, which it starts when needed, watches, and replaces when it dies.
+/// Runs attempts in a shim, which it starts or waits for when needed, watches, and replaces when it dies.
 pub struct ShimRunner {
-    command: ShimCommand,
+    place: Place,
     limits: Limits,
     sink: Arc<dyn LogSink>,
     slots: Vec<Slot>,
@@ -61,6 +63,8 @@ pub struct ShimRunner {
     connection: Option<Connection>,
     /// A dead shim is being buried; then its attempts end with this message.
     burial: Option<(JoinHandle<()>, String)>,
+    /// A shim of another container is away since then; when it is back, its attempts end with this message.
+    absent: Option<(Instant, String)>,
     finished: Vec<Finished>,
     lines: Vec<LogLine>,
     lines_since: Option<Instant>,
@@ -83,11 +87,11 @@ pub struct ShimRunner {
 }
 
 impl ShimRunner {
-    /// A runner that starts its shims with this command and gives log lines to this sink.
-    pub fn new(command: ShimCommand, limits: Limits, sink: Arc<dyn LogSink>) -> Self {
+    /// A runner that has its shims from there and gives log lines to this sink.
+    pub fn new(place: impl Into<Place>, limits: Limits, sink: Arc<dyn LogSink>) -> Self {
         let now = Instant::now();
         Self {
-            command,
+            place: place.into(),
             limits,
             sink,
             slots: Vec::new(),
@@ -96,6 +100,7 @@ impl ShimRunner {
             outbox: Outbox::default(),
             connection: None,
             burial: None,
+            absent: None,
             finished: Vec::new(),
             lines: Vec::new(),
             lines_since: None,
@@ -113,9 +118,24 @@ impl ShimRunner {
         }
     }
 
-    /// The process id of the shim, while there is one.
+    /// The process id of the shim, while there is one that was started here.
     pub fn shim_pid(&self) -> Option<u32> {
-        self.connection.as_ref().map(Connection::pid)
+        self.connection.as_ref().and_then(Connection::pid)
+    }
+
+    /// Waits until there is a shim. May be dropped at any await.
+    ///
+    /// # Errors
+    /// As of [`Runner::next`]; may be called again.
+    pub async fn connected(&mut self) -> Result<(), RunnerError> {
+        while self.connection.is_none() {
+            self.connect().await?;
+            // At once: a shim that was let in and has not got its key could not come again.
+            if let Err(why) = self.exchange() {
+                self.lose(why);
+            }
+        }
+        Ok(())
     }
 
     fn slot_of(&self, program: ProgramId) -> Option<(u8, &Slot)> {
@@ -244,32 +264,68 @@ impl ShimRunner {
             sleep_until(moment).await;
             self.not_before = None;
         }
+        let (connection, key) = match &mut self.place {
+            Place::Here(command) => match Connection::open(command) {
+                Ok(connection) => (connection, None),
+                Err(source) => {
+                    let command = command.program.display().to_string();
+                    self.pause();
+                    return Err(RunnerError::Spawn { command, source });
+                }
+            },
+            Place::Beside(_) if self.draining && self.absent.is_some() => {
+                self.mourn();
+                return Ok(());
+            }
+            Place::Beside(link) => {
+                let patience = self.absent.as_ref().map(|(since, _)| *since + self.limits.absence);
+                let accepted = match patience.filter(|_| !self.draining) {
+                    None => link.accept().await?,
+                    Some(until) => {
+                        let Ok(accepted) = timeout_at(until, link.accept()).await else {
+                            tracing::warn!("the shim did not come back: nothing more is started here");
+                            self.draining = true;
+                            self.mourn();
+                            return Ok(());
+                        };
+                        accepted?
+                    }
+                };
+                // It connects only when nothing is left of what it ran.
+                self.mourn();
+                let Accepted { connection, key } = accepted;
+                (connection, key)
+            }
+        };
+        self.greet(connection, key)
+    }
+
+    /// Begins to talk with a new shim.
+    fn greet(&mut self, connection: Connection, key: Option<LinkKey>) -> Result<(), RunnerError> {
         let programs = self
             .slots
             .iter()
             .zip(0_u8..)
             .map(|(slot, number)| frame(number, &slot.program));
-        self.outbox.restart(programs).map_err(|source| RunnerError::TooLarge {
-            what: "a program".to_owned(),
-            source,
-        })?;
-        match Connection::open(&self.command) {
-            Ok(connection) => {
-                tracing::debug!(pid = connection.pid(), "started a shim");
-                self.connection = Some(connection);
-                let now = Instant::now();
-                (self.heard, self.progress, self.asked, self.suspected) = (now, now, None, None);
-                self.greeted = false;
-                match self.lease {
-                    Some(lease) => self.send_lease(lease.saturating_duration_since(now)),
-                    None => Ok(()),
-                }
-            }
-            Err(source) => {
-                self.pause();
-                let command = self.command.program.display().to_string();
-                Err(RunnerError::Spawn { command, source })
-            }
+        self.outbox.restart(programs).map_err(too_large("a program"))?;
+        if let Some(key) = key {
+            self.outbox.control(&ToShim::Key { key }).map_err(too_large("a key"))?;
+        }
+        tracing::debug!(pid = connection.pid(), "there is a shim");
+        self.connection = Some(connection);
+        let now = Instant::now();
+        (self.heard, self.progress, self.asked, self.suspected) = (now, now, None, None);
+        self.greeted = false;
+        match self.lease {
+            Some(lease) => self.send_lease(lease.saturating_duration_since(now)),
+            None => Ok(()),
+        }
+    }
+
+    /// Reports the attempts of a shim of another container.
+    fn mourn(&mut self) {
+        if let Some((_, why)) = self.absent.take() {
+            self.end_all_sent(&why);
         }
     }
 
@@ -277,10 +333,7 @@ impl ShimRunner {
         let extend = ToShim::Extend {
             millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
         };
-        self.outbox.control(&extend).map_err(|source| RunnerError::TooLarge {
-            what: "a lease".to_owned(),
-            source,
-        })
+        self.outbox.control(&extend).map_err(too_large("a lease"))
     }
 
     fn pause(&mut self) {
@@ -299,10 +352,16 @@ impl ShimRunner {
             attempts = self.flights.len(),
             "the shim is lost: {why}"
         );
-        let process = connection.close();
-        // No patience: its socket is closed or it cannot be trusted.
-        self.burial = Some((tokio::task::spawn_blocking(move || process.bury(Duration::ZERO)), why));
-        self.pause();
+        match &self.place {
+            Place::Here(_) => {
+                let remains = connection.close();
+                // No patience: its socket is closed or it cannot be trusted.
+                self.burial = Some((tokio::task::spawn_blocking(move || remains.bury(Duration::ZERO)), why));
+                self.pause();
+            }
+            // Dropped, which tells it to kill everything and to connect again.
+            Place::Beside(_) => self.absent = Some((Instant::now(), why)),
+        }
     }
 
     fn end_all_sent(&mut self, why: &str) {
@@ -324,6 +383,10 @@ impl ShimRunner {
 
     /// Writes and reads what can be without waiting. An error is the shim's.
     fn exchange(&mut self) -> Result<(), String> {
+        if self.connection.is_none() {
+            // What is to be sent stays as it is until there is a shim.
+            return Ok(());
+        }
         loop {
             let sent = self.outbox.fill().map_err(|error| error.to_string())?;
             self.note(sent);
@@ -451,6 +514,7 @@ impl ShimRunner {
                     other => failed(other, message, flight),
                 });
             }
+            FromShim::Key { .. } => return Err("it said a key in the middle of a conversation".to_owned()),
             FromShim::Draining => self.draining = true,
             FromShim::Pong { .. } => {}
         }
@@ -503,6 +567,13 @@ impl ShimRunner {
             Some(Err(error)) => self.lose(error.to_string()),
             None => {}
         }
+    }
+}
+
+fn too_large(what: &'static str) -> impl Fn(FrameError) -> RunnerError {
+    move |source| RunnerError::TooLarge {
+        what: what.to_owned(),
+        source,
     }
 }
 
@@ -564,10 +635,7 @@ impl Runner for ShimRunner {
         self.outbox.forget(attempt);
         if sent {
             let kill = ToShim::Kill { attempt: attempt.0 };
-            self.outbox.control(&kill).map_err(|source| RunnerError::TooLarge {
-                what: "a kill".to_owned(),
-                source,
-            })?;
+            self.outbox.control(&kill).map_err(too_large("a kill"))?;
         } else {
             let message = "killed before it started".to_owned();
             self.end(attempt, Duration::ZERO, |_| Ending::Failed {
@@ -591,9 +659,9 @@ impl Runner for ShimRunner {
         self.pass_lines_on();
         let goodbye = self.limits.goodbye;
         if let Some(connection) = self.connection.take() {
-            let process = connection.close();
+            let remains = connection.close();
             // A panic in there leaves nothing to be done here.
-            let _ = tokio::task::spawn_blocking(move || process.bury(goodbye)).await;
+            let _ = tokio::task::spawn_blocking(move || remains.bury(goodbye)).await;
         }
         if let Some((burial, _)) = self.burial.take() {
             let _ = burial.await;
@@ -605,10 +673,10 @@ impl Drop for ShimRunner {
     /// A worker that is aborted cannot wait: the shim sees the end of its socket at once, a thread waits for its end.
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            let (process, goodbye) = (connection.close(), self.limits.goodbye);
+            let (remains, goodbye) = (connection.close(), self.limits.goodbye);
             let buried = std::thread::Builder::new()
                 .name("shim-burial".to_owned())
-                .spawn(move || process.bury(goodbye));
+                .spawn(move || remains.bury(goodbye));
             if let Err(error) = buried {
                 tracing::warn!(%error, "no thread to wait for a shim's end");
             }

@@ -1,7 +1,8 @@
 //! The shim: the small process beside which user code runs.
 //!
 //! It starts the commands that the worker asks for, over a socket, and reports how they end. It is written for two
-//! places: PID 1 of the user's container, and a child of a local worker with the socket as standard input.
+//! places: a child of a local worker, with the socket as standard input ([`main`]), and PID 1 of the user's container
+//! ([`Container`]), which connects to the worker beside it and connects again when that one has restarted.
 //!
 //! Contract
 //! - At most the program's concurrency runs at once; what is sent ahead waits here. The shim never waits for an answer.
@@ -17,6 +18,7 @@
 //! shim leaves its children to whoever started it: they carry the variable [`MARK`] in their environment.
 
 mod clock;
+mod container;
 mod expand;
 pub(crate) mod family;
 mod input;
@@ -28,6 +30,7 @@ mod results;
 mod running;
 mod scratch;
 mod serve;
+mod signals;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -39,6 +42,10 @@ use std::time::Duration;
 
 use crate::frames::FrameError;
 
+use serve::{Membership, Server};
+use signals::Signals;
+
+pub use container::{Container, END_OF_PATIENCE, ENDED};
 pub use scratch::Places;
 
 /// The variable that a shim's own environment may carry, and then everything that it starts: an unguessable name of this
@@ -102,6 +109,9 @@ pub enum ShimError {
     /// A child's pipe fails.
     #[error("cannot read a child's output: {0}")]
     Pipe(#[source] nix::Error),
+    /// Something that an attempt has left behind cannot be killed: it hangs in the kernel.
+    #[error("processes of a former attempt do not end, though they were killed")]
+    Left,
     /// A script cannot be written.
     #[error("cannot write a script: {0}")]
     Script(#[source] io::Error),
@@ -109,12 +119,17 @@ pub enum ShimError {
 
 /// Runs a shim to its end: 0 when the worker has closed the connection or a drain is over, 2 when something is wrong.
 pub fn main(config: Config) -> ExitCode {
-    match serve::Server::new(config).and_then(serve::Server::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Without standard error there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "braid shim: {error}");
-            ExitCode::from(2)
-        }
+    let signals = Signals::receive();
+    let server = signals.and_then(|signals| Server::new(config, signals, Membership::Inherited));
+    match server.and_then(Server::run) {
+        // Here the worker kills what was left.
+        Ok(_) | Err(ShimError::Left) => ExitCode::SUCCESS,
+        Err(error) => told(&error),
     }
+}
+
+fn told(error: &ShimError) -> ExitCode {
+    // Without standard error there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "braid shim: {error}");
+    ExitCode::from(2)
 }

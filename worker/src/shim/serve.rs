@@ -7,17 +7,13 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use self::pressure::Pressure;
 use super::clock::Moment;
@@ -29,8 +25,9 @@ use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
 use super::running::{Cause, Parts, Running};
 use super::scratch::Scratch;
+use super::signals::Signals;
 use super::{Config, ShimError};
-use crate::frames::{FromShim, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
+use crate::frames::{FromShim, LinkKey, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
 
 /// Reports wait so long for others to go with, while there is work in the queue.
 const HOLD: Duration = Duration::from_millis(2);
@@ -50,10 +47,30 @@ struct Queued {
     input: Input,
 }
 
+/// What a shim and its worker know of each other beyond the socket.
+#[derive(Debug)]
+pub(super) enum Membership {
+    /// The socket was inherited: there is nobody else at its other end.
+    Inherited,
+    /// The socket was made by connecting, and may have to be again: with this key, once the worker has given it.
+    Linked(Option<LinkKey>),
+}
+
+/// How a connection was served to its end.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// Whether the shim had been asked to end: the drain is over.
+    pub(super) drained: bool,
+    /// Whether the worker had greeted.
+    pub(super) greeted: bool,
+    /// The key that the worker gave, now or before.
+    pub(super) key: Option<LinkKey>,
+}
+
 pub(super) struct Server {
     link: Link,
-    signals: UnixStream,
-    asked_to_end: Arc<AtomicBool>,
+    signals: Signals,
+    membership: Membership,
     scratch: Scratch,
     drain: Duration,
     notice: Duration,
@@ -86,25 +103,15 @@ enum Source {
 }
 
 impl Server {
-    pub(super) fn new(config: Config) -> Result<Self, ShimError> {
+    pub(super) fn new(config: Config, signals: Signals, membership: Membership) -> Result<Self, ShimError> {
         let system = |what| move |error| ShimError::System(what, error);
         nix::sys::prctl::set_child_subreaper(true)
             .map_err(|errno| ShimError::System("adopt orphaned processes", errno.into()))?;
-        let (signals, raised) = UnixStream::pair().map_err(system("make a pair of sockets"))?;
-        signals.set_nonblocking(true).map_err(system("set up signals"))?;
-        let asked_to_end = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            // The flag first: when the pipe wakes the loop it is set.
-            signal_hook::flag::register(signal, Arc::clone(&asked_to_end)).map_err(system("receive signals"))?;
-            let raised = raised.try_clone().map_err(system("receive signals"))?;
-            signal_hook::low_level::pipe::register(signal, raised).map_err(system("receive signals"))?;
-        }
-        signal_hook::low_level::pipe::register(SIGCHLD, raised).map_err(system("receive signals"))?;
         let cgroup = Cgroup::find(config.cgroup.as_deref());
         Ok(Self {
             link: Link::new(config.socket)?,
             signals,
-            asked_to_end,
+            membership,
             scratch: Scratch::new(config.places),
             drain: config.drain,
             notice: config.notice,
@@ -126,14 +133,30 @@ impl Server {
         })
     }
 
-    /// Serves until the worker closes the connection, a drain is over or something is wrong; then nothing is left.
-    pub(super) fn run(mut self) -> Result<(), ShimError> {
+    /// Serves until the worker closes the connection, a drain is over or something is wrong; then nothing is left. Only
+    /// after that the socket is closed, so its end tells the worker so.
+    pub(super) fn run(mut self) -> Result<Served, ShimError> {
         let served = self.serve();
-        let ended = self.end_everything();
-        served.and(ended)
+        self.end_everything()?;
+        // A worker that goes while the shim drains has drained, too.
+        let drained = served? || self.draining;
+        let key = match self.membership {
+            Membership::Inherited => None,
+            Membership::Linked(key) => key,
+        };
+        Ok(Served {
+            drained,
+            greeted: self.greeted,
+            key,
+        })
     }
 
-    fn serve(&mut self) -> Result<(), ShimError> {
+    /// Says whether it was a drain that has ended.
+    fn serve(&mut self) -> Result<bool, ShimError> {
+        if let Membership::Linked(Some(key)) = &self.membership {
+            let key = key.clone();
+            self.link.send(&FromShim::Key { key })?;
+        }
         self.link.send(&FromShim::Ready { version: VERSION })?;
         loop {
             let now = now()?;
@@ -143,18 +166,18 @@ impl Server {
             let mut wake = self.next_due(now);
             if self.draining && self.queue.is_empty() && self.running.is_empty() && self.lease_is_over(now) {
                 self.link.flush()?;
-                return Ok(());
+                return Ok(true);
             }
             if let Some(hold) = self.hold(now) {
                 wake = earlier(wake, Some(hold));
             } else if !self.link.flush()? {
-                return Ok(());
+                return Ok(false);
             }
             for (source, flags) in self.wait(now, wake)? {
                 match source {
                     Source::Socket if flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) => {
                         if !self.receive()? {
-                            return Ok(());
+                            return Ok(false);
                         }
                     }
                     Source::Signals => self.signalled()?,
@@ -168,7 +191,7 @@ impl Server {
 
     /// Everything that is due by the clock.
     fn tick(&mut self, now: Moment) -> Result<(), ShimError> {
-        if self.asked_to_end.swap(false, Ordering::Relaxed) && !self.draining {
+        if self.signals.asked_to_end() && !self.draining {
             self.draining = true;
             self.link.send(&FromShim::Draining)?;
             self.lease = earlier(self.lease, Some(now.after(self.notice)));
@@ -296,6 +319,10 @@ impl Server {
             })?,
             ToShim::Kill { attempt } => self.kill(attempt, now)?,
             ToShim::Extend { millis } => self.lease = Some(now.after(Duration::from_millis(millis))),
+            ToShim::Key { key } => match &mut self.membership {
+                Membership::Linked(known @ None) => *known = Some(key),
+                _ => return protocol("a key that nobody has asked for".to_owned()),
+            },
             ToShim::Ping { nonce } => self.link.send(&FromShim::Pong { nonce })?,
         }
         Ok(())

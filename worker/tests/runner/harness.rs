@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use braid_worker::runner::logs::{LogLine, LogSink};
 use braid_worker::runner::{
-    Attempt, AttemptId, Ending, Failure, Finished, Input, Item, Limits, Program, ProgramId, Runner, ShimCommand,
+    Attempt, AttemptId, Ending, Failure, Finished, Input, Item, Limits, Place, Program, ProgramId, Runner, ShimCommand,
     ShimRunner,
 };
 use bytes::Bytes;
@@ -95,9 +95,9 @@ impl Bench {
         Self::with(shim(), limits)
     }
 
-    pub(crate) fn with(command: ShimCommand, limits: Limits) -> Self {
+    pub(crate) fn with(place: impl Into<Place>, limits: Limits) -> Self {
         let lines = Arc::new(Lines::default());
-        let runner = ShimRunner::new(command, limits, Arc::clone(&lines) as Arc<dyn LogSink>);
+        let runner = ShimRunner::new(place, limits, Arc::clone(&lines) as Arc<dyn LogSink>);
         Self {
             runner,
             lines,

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod container;
 mod endings;
 mod harness;
 mod hostile;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub longest_pause: Duration,
     /// How long a full log sink is waited for before lines are dropped.
     pub log_patience: Duration,
+    /// How long a shim in another container may be away, once it was there, before it is taken for gone for good.
+    pub absence: Duration,
     /// How long a shim may take to end when it is told to.
     pub goodbye: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(10),
             log_patience: Duration::from_secs(2),
+            absence: Duration::from_mins(1),
             goodbye: Duration::from_secs(5),
         }
     }

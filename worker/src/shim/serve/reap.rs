@@ -1,6 +1,5 @@
 //! The end of processes: those that ended are waited for, those that must not be left are killed.
 
-use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -20,14 +19,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 
 impl Server {
     pub(super) fn signalled(&mut self) -> Result<(), ShimError> {
-        let mut drop = [0; 256];
-        loop {
-            match self.signals.read(&mut drop) {
-                Ok(256..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => break,
-            }
-        }
+        self.signals.drain();
         self.reap()
     }
 
@@ -97,7 +89,8 @@ impl Server {
         }
     }
 
-    /// Kills all that descends from this process and waits for it, within limits.
+    /// Kills all that descends from this process and waits until no child is left, within limits: what hangs in the kernel
+    /// stays, and is an error.
     pub(super) fn end_everything(&mut self) -> Result<(), ShimError> {
         let by = now()?.after(LAST_WAIT);
         for running in &self.running {
@@ -107,7 +100,7 @@ impl Server {
         }
         while now()? < by {
             match wait(WaitOptions::NOHANG) {
-                Err(Errno::CHILD) => break,
+                Err(Errno::CHILD) => return Ok(()),
                 Ok(None) => {
                     for child in family::children() {
                         // ESRCH: it has just ended.
@@ -116,12 +109,12 @@ impl Server {
                     let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
                     // A wake-up of any kind: the loop looks again.
                     let _ = poll(&mut fds, 5_u8);
-                    let _ = self.signals.read(&mut [0; 256]);
+                    self.signals.drain();
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Err(ShimError::Left)
     }
 }
 
