@@ -27,7 +27,7 @@ pub use duration::Duration;
 pub use ids::{CardDigest, Cursor, PartitionRange, PlanDigest, Round, ShardId, StartId};
 pub use intervals::Intervals;
 pub use plan::{Plan, PlanSpec};
-pub use pool::{WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
+pub use pool::{PodClass, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
 pub use quantity::{ByteSize, CountOrPercent};
 pub use status::{StepStatus, WorkflowStatus};
 pub use worker::{Worker, WorkerSpec, WorkerStatus};
@@ -42,12 +42,23 @@ pub const STATUS_FORMAT: i32 = 1;
 /// Versions of the operator-worker protocol that this build speaks, both ends included.
 pub const PROTOCOL: (i32, i32) = (1, 1);
 
+/// The version of the definitions, in their annotation [`DEFINITIONS_ANNOTATION`]: raised with every change that an operator of another
+/// version could do damage by. An operator works with its own version only.
+pub const DEFINITIONS: i32 = 1;
+/// The annotation that holds [`DEFINITIONS`].
+pub const DEFINITIONS_ANNOTATION: &str = "braid.dev/definitions";
+
 /// The definitions of all kinds, as installed on an API server.
 pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
     [Workflow::crd(), WorkerPool::crd(), Worker::crd(), Plan::crd()]
         .into_iter()
-        .map(schema::polish)
+        .map(|definition| {
+            let mut definition = schema::polish(definition);
+            let annotations = definition.metadata.annotations.get_or_insert_default();
+            annotations.insert(DEFINITIONS_ANNOTATION.to_owned(), DEFINITIONS.to_string());
+            definition
+        })
         .collect()
 }

@@ -30,6 +30,12 @@ pub const PARTITIONS: u64 = 1 << 40;
 pub const CONCURRENCY: i32 = 256;
 /// Keys that a keyed result may hold at most (`maxKeys`).
 pub const KEYS: i32 = 50_000;
+/// Pools of one workflow.
+pub const POOLS: usize = 8;
+/// Entries of a pod's lists that a workflow may give: `envFrom`, `volumeMounts`.
+pub const POD_PARTS: usize = 32;
+/// Bytes of a pod class: the template of a pool and what a program needs of its container.
+pub const POD_CLASS_BYTES: usize = 64 * 1024;
 /// Bytes of a frozen program ("card") of a step.
 pub const CARD_BYTES: usize = 32 * 1024;
 /// Bytes of one result's partial state, before base64.

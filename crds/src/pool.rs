@@ -2,9 +2,12 @@
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::schema;
 
 /// So many workers for a run.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "braid.dev",
     version = "v1alpha1",
@@ -19,10 +22,58 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.pods) == has(oldSelf.pods)", "the pods of a pool are immutable: create another WorkerPool"))]
 pub struct WorkerPoolSpec {
     /// How many workers there shall be.
     #[schemars(range(min = 0, max = 10_000))]
     pub workers: i32,
+    /// What their pods are. Immutable: other pods are another pool.
+    #[serde(default, skip_serializing_if = "PodClass::is_empty")]
+    #[x_kube(validation = ("self == oldSelf", "the pods of a pool are immutable: create another WorkerPool"))]
+    pub pods: PodClass,
+}
+
+/// What must be in a pod for a program to run in it. Steps of one class share workers; what else differs between programs goes to
+/// the workers with each step.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodClass {
+    /// The template of the pods, as a Job has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub template: Option<Value>,
+    /// The image of `main`; absent: the operator's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// The resources of `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub resources: Option<Value>,
+    /// The environment of `main` as far as it comes from other objects, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::pod_env")]
+    pub env: Vec<Value>,
+    /// The same, whole objects at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::pod_parts")]
+    pub env_from: Vec<Value>,
+    /// The volumes that `main` sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::pod_parts")]
+    pub volume_mounts: Vec<Value>,
+    /// The rights of `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub security_context: Option<Value>,
+}
+
+impl PodClass {
+    /// Whether any pod will do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What became of it.

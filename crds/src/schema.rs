@@ -63,6 +63,29 @@ const CHOICES: [(&str, &[&str], Choice, &[&str]); 2] = [
 /// In a path through a schema: the items of a list.
 const ITEMS: &str = "[]";
 
+/// A piece of a pod, as core/v1 has it. Its fields are checked by the API server that makes the pod.
+pub fn pod_part(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A list of pieces of a pod, as core/v1 has them.
+pub fn pod_parts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": limits::POD_PARTS,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+    })
+}
+
+/// Environment variables of a pod's container, as core/v1 has them.
+pub fn pod_env(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": limits::ENV,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+    })
+}
+
 /// API servers know the formats `int32` and `int64` only, and warn on others: the unsigned ones are dropped (their
 /// minimum of 0 stays).
 #[must_use]

@@ -30,7 +30,7 @@ use crate::{ByteSize, CountOrPercent, Duration, WorkflowStatus, limits, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel and maxFailedPartitions: create another Workflow"),
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel and maxFailedPartitions: create another Workflow"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
 )]
 pub struct WorkflowSpec {
@@ -44,6 +44,11 @@ pub struct WorkflowSpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "data are immutable: create another Workflow"))]
     pub data: Vec<Data>,
+    /// Where steps run: workers of one kind each. A step without `pool` uses the one named `default`, which need not be declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "pools are immutable: create another Workflow"))]
+    pub pools: Vec<Pool>,
     /// The work. The order means nothing: a step starts when all in its `after` are done.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
@@ -66,6 +71,19 @@ pub struct WorkflowSpec {
     /// Stops the run: running partitions are terminated, what was settled is counted. Final.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
+}
+
+/// Workers of one kind, in a cluster. On a laptop the machine itself is every pool.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pool {
+    /// A DNS label.
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The pods' template, as a Job has it: `metadata` and `spec` of a pod. Its container `main` is where the programs run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub template: Option<Value>,
 }
 
 /// The type of a parameter.
@@ -149,7 +167,7 @@ pub enum Format {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout)", "a step is immutable but for maxFailedPartitions: create another Workflow")
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout)", "a step is immutable but for maxFailedPartitions: create another Workflow")
 )]
 pub struct Step {
     /// A DNS label.
@@ -164,6 +182,11 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "over is immutable: create another Workflow"))]
     pub over: Option<Over>,
+    /// Where it runs, by the name of a pool; absent: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30))]
+    #[x_kube(validation = ("self == oldSelf", "pool is immutable: create another Workflow"))]
+    pub pool: Option<String>,
     /// The program of a partition.
     #[x_kube(validation = ("self == oldSelf", "run is immutable: create another Workflow"))]
     pub run: Run,
@@ -252,7 +275,7 @@ fn one() -> i64 {
 }
 
 /// A program: a process for each partition. `command` with `args`, or `script`, or `script` given to `command`.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.command) || has(self.script)", "run needs a command or a script"))]
 pub struct Run {
@@ -279,11 +302,36 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: Option<i32>,
+    /// The image of the container that the program runs in; absent: the one that the operator was started with. A laptop uses
+    /// no images: the program runs on the machine as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// What the container may use, as in core/v1. Shared by all partitions that run in one worker at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub resources: Option<Value>,
+    /// Environment variables from ConfigMaps and Secrets, as in core/v1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::pod_parts")]
+    pub env_from: Vec<Value>,
+    /// Where volumes of the pool's template are seen, as in core/v1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::pod_parts")]
+    pub volume_mounts: Vec<Value>,
+    /// Rights of the container, as in core/v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub security_context: Option<Value>,
 }
 
-/// An environment variable with a literal value.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = ("!self.name.startsWith('BRAID_')", "names that begin with BRAID_ are Braid's own"))]
+/// An environment variable.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.valueFrom) || !has(self.value) || self.value == ''", "a variable has a value or valueFrom, not both"),
+    validation = ("!self.name.startsWith('BRAID_')", "names that begin with BRAID_ are Braid's own")
+)]
 pub struct EnvVar {
     /// The variable's name.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
@@ -292,6 +340,10 @@ pub struct EnvVar {
     #[serde(default)]
     #[schemars(length(max = 8192))]
     pub value: String,
+    /// Where its value comes from, as in core/v1: a key of a Secret or a ConfigMap, a field of the pod. Not on a laptop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_part")]
+    pub value_from: Option<Value>,
 }
 
 /// How results are folded.
@@ -375,6 +427,7 @@ pub struct Output {
 const _: () = {
     // The attributes above take literals only; the code reads `limits`.
     assert!(limits::PARAMS == 64 && limits::DATA == 32 && limits::STEPS == 64 && limits::OUTPUTS == 64);
+    assert!(limits::POOLS == 8);
     assert!(limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128);
     assert!(limits::WORD_BYTES == 8_192 && limits::SCRIPT_BYTES == 24_576 && limits::EXPRESSION_BYTES == 2_048);
     assert!(limits::CONCURRENCY == 256 && limits::KEYS == 50_000 && limits::PARTITIONS == 1_099_511_627_776);

@@ -135,7 +135,8 @@ pub fn backoff(retry: Option<&Retry>) -> (u64, u64) {
 
 fn env(step: &Step, scope: &Scope) -> Result<Vec<CardEnv>, CardError> {
     let mut env = Vec::new();
-    for variable in &step.run.env {
+    // What has a source is in the container already.
+    for variable in step.run.env.iter().filter(|variable| variable.value_from.is_none()) {
         let value = Template::parse(&variable.value).and_then(|template| template.render(scope));
         let value = value.map_err(|error| CardError::Env {
             name: variable.name.clone(),

@@ -189,7 +189,7 @@ impl PodSource for LocalPods {
         pool: &'a PoolRef,
         wanted: usize,
         forget: &'a [String],
-    ) -> BoxFuture<'a, Result<(), PodError>> {
+    ) -> BoxFuture<'a, Result<String, PodError>> {
         let alive: Vec<String> = {
             let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
             pods.retain(|uid, pod| pod.view.state == PodState::Alive || !forget.contains(uid));
@@ -209,7 +209,7 @@ impl PodSource for LocalPods {
             }
         }
         tell(&self.pods, &self.views);
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(String::new())))
     }
 
     fn watch(&self) -> watch::Receiver<Pods> {

@@ -31,6 +31,8 @@ use crate::{
 pub enum Liveness {
     /// Nothing speaks against it.
     Alive,
+    /// Its pod is being ended: it may finish what it has.
+    Ending,
     /// Its Lease has not changed for its whole duration.
     Silent,
     /// Its pod died by itself.
@@ -80,6 +82,7 @@ impl Leases {
             Some(PodState::Stopped) => Liveness::Stopped,
             None if pods.synced => Liveness::Stopped,
             _ if self.is_silent(&key(worker)) => Liveness::Silent,
+            Some(PodState::Ending) => Liveness::Ending,
             _ => Liveness::Alive,
         }
     }
@@ -98,8 +101,7 @@ impl Leases {
     }
 
     /// Reads all Leases, again and again, until cancelled. A read that fails says nothing about workers.
-    pub async fn watch(&self, client: &Client, cancel: &CancellationToken) {
-        let api: Api<Lease> = Api::all(client.clone());
+    pub async fn watch(&self, api: Api<Lease>, cancel: &CancellationToken) {
         let selected = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY, names::BRAID));
         let every = Patience::of(self.duration).read_every();
         while cancel.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {

@@ -11,16 +11,19 @@ use std::{
 };
 
 use braid_crds::{Worker, WorkerPool, Workflow};
-use kube::{Client, ResourceExt as _, runtime::reflector::Store};
+use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope, runtime::reflector::Store};
 
 pub mod api;
 pub mod counters;
+pub mod definitions;
 pub mod fresh;
+pub mod jobs;
 pub mod leases;
 pub mod names;
 pub mod pods;
 pub mod pool;
 pub mod runtime;
+pub mod service;
 pub mod workflow;
 
 pub use counters::Counters;
@@ -48,6 +51,10 @@ pub struct Options {
     pub status_interval: Duration,
     /// Passes at the same time, over different objects.
     pub concurrency: u16,
+    /// The only namespace whose objects are looked at; `None`: all of them.
+    pub watch: Option<String>,
+    /// Whether steps that need different pods get different ones. Not on a laptop, where there is one machine.
+    pub pod_classes: bool,
 }
 
 impl Options {
@@ -62,6 +69,19 @@ impl Options {
             leader_lease: Duration::from_secs(15),
             status_interval: Duration::from_secs(2),
             concurrency: 8,
+            watch: None,
+            pod_classes: false,
+        }
+    }
+
+    /// The objects of a kind that this operator looks at.
+    pub fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.watch {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
         }
     }
 }

@@ -3,6 +3,9 @@
 //! In a cluster a pool is a Job of pods; on a laptop it is tasks of this process. The operator knows neither: it says
 //! how many there shall be and watches what is there.
 
+use std::collections::BTreeMap;
+
+use braid_crds::PodClass;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -26,6 +29,8 @@ pub struct PodView {
 pub enum PodState {
     /// It runs, or will.
     Alive,
+    /// It is being ended, and may finish what it has; nothing new is for it.
+    Ending,
     /// It ended by itself while it had work: what it ran may be to blame.
     Died,
     /// It was ended from outside, on purpose: nobody is to blame.
@@ -42,7 +47,7 @@ pub struct Pods {
 }
 
 /// A pool whose pods are wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolRef {
     /// Its name.
     pub name: String,
@@ -50,6 +55,10 @@ pub struct PoolRef {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
+    /// Its labels, for its pods.
+    pub labels: BTreeMap<String, String>,
+    /// What its pods are.
+    pub class: PodClass,
 }
 
 /// Why pods could not be had.
@@ -65,13 +74,14 @@ pub struct PodError {
 /// Makes pods.
 pub trait PodSource: Send + Sync + 'static {
     /// Brings the pool to `wanted` live pods: starts new ones (with new uids) in place of ended ones, ends the
-    /// superfluous, and forgets ended ones that `forget` names by uid. Idempotent.
+    /// superfluous, and forgets ended ones that `forget` names by uid. Idempotent. Gives the reason why there are fewer, as far as
+    /// it is known; empty: there is none.
     fn scale<'a>(
         &'a self,
         pool: &'a PoolRef,
         wanted: usize,
         forget: &'a [String],
-    ) -> BoxFuture<'a, Result<(), PodError>>;
+    ) -> BoxFuture<'a, Result<String, PodError>>;
 
     /// All pods, now and whenever that changes.
     fn watch(&self) -> watch::Receiver<Pods>;

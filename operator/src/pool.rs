@@ -14,6 +14,8 @@ use kube::{
     runtime::controller::Action,
 };
 
+use braid_engine::settlement::cut;
+
 use crate::{
     Context,
     api::{ApiError, call},
@@ -59,7 +61,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
     }
 
     let mut forget = Vec::new();
-    for pod in mine.iter().filter(|pod| pod.state != PodState::Alive) {
+    for pod in mine.iter().filter(|pod| has_ended(pod.state)) {
         if !desks.iter().any(|desk| desk.spec.pod_uid == pod.uid) {
             forget.push(pod.uid.clone());
         }
@@ -68,7 +70,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         pods.synced
             && !mine
                 .iter()
-                .any(|pod| pod.uid == desk.spec.pod_uid && pod.state == PodState::Alive)
+                .any(|pod| pod.uid == desk.spec.pod_uid && !has_ended(pod.state))
     };
     for desk in desks.iter().filter(|desk| is_gone(desk) && desk.spec.shards.is_empty()) {
         close_desk(&workers, desk).await?;
@@ -81,6 +83,13 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         name: pool.name_any(),
         namespace: namespace.clone(),
         uid,
+        labels: pool
+            .labels()
+            .iter()
+            .filter(|(name, _)| name.starts_with("braid.dev/"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        class: pool.spec.pods.clone(),
     };
     let scaled = context.pods.scale(&reference, wanted, &forget).await;
     let alive = mine.iter().filter(|pod| pod.state == PodState::Alive).count();
@@ -89,7 +98,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         observed_generation: pool.metadata.generation,
         workers: i32::try_from(alive).unwrap_or(i32::MAX),
         ready: i32::try_from(ready).unwrap_or(i32::MAX),
-        message: scaled.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        message: cut(&scaled.as_ref().map_or_else(ToString::to_string, Clone::clone)),
     };
     if pool.status.as_ref() != Some(&status) {
         let mut next = (*pool).clone();
@@ -103,6 +112,10 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
     }
     scaled?;
     Ok(Action::requeue(RESYNC))
+}
+
+fn has_ended(state: PodState) -> bool {
+    matches!(state, PodState::Died | PodState::Stopped)
 }
 
 fn started(desk: &Worker) -> bool {

@@ -29,7 +29,15 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, Counters, Options, fresh::Fresh, leases::Leases, names, pods::PodSource, pool, workflow};
+use crate::{
+    Context, Counters, Options,
+    counters::{Kind, Outcome},
+    fresh::Fresh,
+    leases::Leases,
+    names,
+    pods::PodSource,
+    pool, workflow,
+};
 
 /// The first wait after a failed pass; doubles up to [`BACKOFF_MAX`] per object.
 const BACKOFF: Duration = Duration::from_millis(20);
@@ -85,6 +93,7 @@ pub async fn run(
         .run(stop.clone(), |lead| {
             let (client, options, pods, counters) = (client.clone(), options.clone(), pods.clone(), counters.clone());
             async move {
+                let _leading = counters.lead();
                 if let Err(error) = Box::pin(reign(client, options, pods, counters, lead.lost)).await {
                     tracing::error!(error = %Chain(&error), "the reign ended");
                 }
@@ -123,43 +132,52 @@ async fn reign(
     let (run_bell, runs_rung) = mpsc::channel::<ObjectRef<Workflow>>(BELLS);
     let (pool_bell, pools_rung) = mpsc::channel::<ObjectRef<WorkerPool>>(BELLS);
     let seen = context.clone();
-    let worker_watch = watcher(Api::<Worker>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|worker| worker.metadata.managed_fields = None)
-        .reflect(workers_writer)
-        .touched_objects()
-        .for_each(move |worker| {
-            let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
-            async move {
-                match worker {
-                    Ok(worker) => {
-                        seen.leases.saw(&worker);
-                        let namespace = worker.namespace().unwrap_or_default();
-                        if let Some(run) = worker.labels().get(names::WORKFLOW) {
-                            runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
-                        }
-                        pools
-                            .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
-                            .await
-                            .ok();
+    let worker_watch = watcher(
+        context.options.api::<Worker>(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(|worker| worker.metadata.managed_fields = None)
+    .reflect(workers_writer)
+    .touched_objects()
+    .for_each(move |worker| {
+        let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
+        async move {
+            match worker {
+                Ok(worker) => {
+                    seen.leases.saw(&worker);
+                    let namespace = worker.namespace().unwrap_or_default();
+                    if let Some(run) = worker.labels().get(names::WORKFLOW) {
+                        runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
                     }
-                    Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
+                    pools
+                        .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
+                        .await
+                        .ok();
                 }
+                Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
             }
-        });
+        }
+    });
 
-    let pool_watch = watcher(Api::<WorkerPool>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(pools_writer)
-        .touched_objects();
-    let run_watch = watcher(Api::<Workflow>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|workflow| workflow.metadata.managed_fields = None)
-        .reflect(workflows_writer)
-        .touched_objects();
+    let pool_watch = watcher(
+        context.options.api::<WorkerPool>(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .reflect(pools_writer)
+    .touched_objects();
+    let run_watch = watcher(
+        context.options.api::<Workflow>(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(|workflow| workflow.metadata.managed_fields = None)
+    .reflect(workflows_writer)
+    .touched_objects();
 
     let config = Config::default().concurrency(context.options.concurrency);
-    let run_passes = Passes::<Workflow>::new(context.clone());
+    let run_passes = Passes::<Workflow>::new(context.clone(), Kind::Workflow);
     let runs = Controller::for_stream(run_watch, workflows)
         .with_config(config.clone())
         .reconcile_on(runs_rung)
@@ -171,7 +189,7 @@ async fn reign(
             Arc::new(run_passes),
         )
         .for_each(|_| std::future::ready(()));
-    let pool_passes = Passes::<WorkerPool>::new(context.clone());
+    let pool_passes = Passes::<WorkerPool>::new(context.clone(), Kind::WorkerPool);
     let pool_runs = Controller::for_stream(pool_watch, pools)
         .with_config(config)
         .reconcile_on(pools_rung)
@@ -196,7 +214,7 @@ async fn reign(
         tokio::select! {
             () = worker_watch => Err(OperatorError::WatchEnded("workers")),
             ended = synced => ended,
-            () = context.leases.watch(&client, &lost) => Ok(()),
+            () = context.leases.watch(context.options.api(client.clone()), &lost) => Ok(()),
         }
     };
     lost.run_until_cancelled(Box::pin(work)).await.unwrap_or(Ok(()))
@@ -220,6 +238,7 @@ fn pods_changed(pods: tokio::sync::watch::Receiver<crate::pods::Pods>) -> impl S
 struct Passes<K> {
     context: Arc<Context>,
     failures: Mutex<HashMap<String, u32>>,
+    of: Kind,
     kind: std::marker::PhantomData<fn(K)>,
 }
 
@@ -227,9 +246,10 @@ impl<K> Passes<K>
 where
     K: Resource<DynamicType = ()> + Send + Sync + 'static,
 {
-    fn new(context: Arc<Context>) -> Self {
+    fn new(context: Arc<Context>, of: Kind) -> Self {
         Self {
             context,
+            of,
             failures: Mutex::default(),
             kind: std::marker::PhantomData,
         }
@@ -248,8 +268,14 @@ where
         let uid = names::uid(object.as_ref());
         let pass = AssertUnwindSafe(reconcile(object, self.context.clone())).catch_unwind();
         async move {
+            let started = std::time::Instant::now();
             let outcome = pass.await;
-            self.context.counters.pass(!matches!(outcome, Ok(Ok(_))));
+            let ended = match &outcome {
+                Ok(Ok(_)) => Outcome::Done,
+                Ok(Err(_)) => Outcome::Failed,
+                Err(_) => Outcome::Panicked,
+            };
+            self.context.counters.pass(self.of, ended, started.elapsed());
             let wait = match outcome {
                 Ok(Ok(action)) => {
                     self.failures
@@ -268,7 +294,6 @@ where
                     wait
                 }
                 Err(_) => {
-                    self.context.counters.panicked();
                     let wait = self.back_off(uid);
                     tracing::error!(
                         object = name,

@@ -71,6 +71,9 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
         })?;
     }
     let mut progress = Progress::new(args.progress);
+    if let Some(note) = unused(&workflow) {
+        progress.note(note);
+    }
     let workers = args.workers.map(usize::from);
     let cluster = start(&chosen, workers, &progress).await?;
     let outcome = drive(args, &cluster, &chosen, workflow, signals, &mut progress).await;
@@ -95,6 +98,24 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
             }
             stopped.map(|()| Exit::Interrupted)
         }
+    }
+}
+
+/// What a workflow says for a cluster that has no meaning here.
+fn unused(workflow: &Workflow) -> Option<&'static str> {
+    let runs = || workflow.spec.steps.iter().map(|step| &step.run);
+    let elsewhere = runs().any(|run| {
+        !run.env_from.is_empty() || run.env.iter().any(|variable| variable.value_from.is_some())
+    });
+    let pods = !workflow.spec.pools.is_empty()
+        || runs().any(|run| run.image.is_some() || run.resources.is_some() || !run.volume_mounts.is_empty());
+    if elsewhere {
+        Some(
+            "images and pools are not used here: programs run on this machine as it is, and variables from Secrets and ConfigMaps \
+             are those of this shell",
+        )
+    } else {
+        pods.then_some("images and pools are not used here: programs run on this machine as it is")
     }
 }
 

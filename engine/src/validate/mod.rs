@@ -10,6 +10,7 @@ use braid_crds::Workflow;
 use crate::{dag::Dag, expr};
 
 mod params;
+mod pools;
 mod programs;
 mod steps;
 mod texts;
@@ -30,6 +31,10 @@ pub enum Rule {
     Cycle,
     /// `over.data` names data that there is not.
     UnknownData,
+    /// `pool` names a pool that there is not.
+    UnknownPool,
+    /// More of a pod than a pool may carry.
+    PodClassTooLarge,
     /// More bytes of items than an object may carry.
     ItemsTooLarge,
     /// A param without value.
@@ -65,6 +70,8 @@ impl Rule {
             Self::AfterItself,
             Self::Cycle,
             Self::UnknownData,
+            Self::UnknownPool,
+            Self::PodClassTooLarge,
             Self::ItemsTooLarge,
             Self::ParamMissing,
             Self::ParamValue,
@@ -164,6 +171,7 @@ pub fn validate(workflow: &Workflow) -> Vec<Problem> {
         "outputs",
         spec.outputs.iter().map(|output| output.name.as_str()),
     );
+    pools::check(&workflow.spec, &mut problems);
     steps::check(spec, &mut problems);
     // Without an order nobody can say which steps an expression may read: then all of them.
     let dag = Dag::new(&spec.steps).ok();

@@ -7,6 +7,7 @@ fn pool() -> PoolRef {
         name: "pool".into(),
         namespace: "default".into(),
         uid: "uid".into(),
+        ..PoolRef::default()
     }
 }
 

@@ -43,6 +43,7 @@ impl DeskView {
         let desk = wire::desk(&worker)?;
         let (fitness, to_blame) = match liveness {
             Liveness::Alive if worker.spec.drain => (Fitness::Draining, false),
+            Liveness::Ending => (Fitness::Draining, false),
             Liveness::Alive => (Fitness::Working, false),
             Liveness::Silent | Liveness::Stopped => (Fitness::Lost, false),
             Liveness::Died => (Fitness::Lost, true),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use braid_crds::{
-    STATUS_FORMAT, ShardId, Worker, WorkerPool, WorkerPoolSpec, Workflow, WorkflowStatus, limits,
+    STATUS_FORMAT, ShardId, Worker, WorkerPool, Workflow, WorkflowStatus, limits,
     status::{Phase, PlanRef, StepStatus},
     worker::{Card, Fatal},
     workflow::Step,
@@ -19,11 +19,7 @@ use braid_crds::{
 use braid_engine::{card, dag::Dag, expr::Scope, params, protocol::wire::WireError, validate};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{
-    Api, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-    runtime::controller::Action,
-};
+use kube::{Api, ResourceExt as _, api::PostParams, runtime::controller::Action};
 
 use crate::{
     Context,
@@ -36,6 +32,7 @@ mod conditions;
 mod desks;
 mod memory;
 mod plans;
+mod pools;
 mod settle;
 
 #[cfg(test)]
@@ -46,6 +43,7 @@ pub use memory::Memory;
 use advance::{Advance, View, advance, cut};
 use conditions::Hands;
 use desks::{DeskView, Desks};
+use pools::Pools;
 
 /// How soon a run whose workers are idle is looked at again: the tail of a step.
 const TAIL: Duration = Duration::from_millis(250);
@@ -129,18 +127,24 @@ impl Pass<'_> {
         let Some(status) = self.accept(now).await? else {
             return Ok(Action::await_change());
         };
-        let pool = self.pool().await?;
-        let mut desks = self.desks(&pool);
+        let pools = pools::of(self.context, &self.workflow, &status).await?;
+        let mut desks = self.desks(&pools);
         desks.watch(self.memory);
         let planned = self.plan_items(&status).await?;
 
         let hands = Hands {
             working: desks.working(),
-            wanted: usize::try_from(pool.spec.workers).unwrap_or(0),
-            message: pool
-                .status
-                .as_ref()
+            wanted: pools
+                .made
+                .values()
+                .map(|pool| usize::try_from(pool.spec.workers).unwrap_or(0))
+                .sum(),
+            message: pools
+                .made
+                .values()
+                .filter_map(|pool| pool.status.as_ref())
                 .map(|status| status.message.clone())
+                .find(|message| !message.is_empty())
                 .unwrap_or_default(),
         };
         let view = View {
@@ -177,6 +181,7 @@ impl Pass<'_> {
             view,
             status: &status,
             cards: &cards,
+            pools: &pools.of_step,
             folded: &self.memory.folded,
             cuts,
         };
@@ -184,7 +189,9 @@ impl Pass<'_> {
         self.memory.spend_cuts(spent);
         let assigned = self.write_desks(&desks, specs).await;
         if status.phase.is_terminal() {
-            self.retire(&pool).await?;
+            for pool in pools.made.values() {
+                self.retire(pool).await?;
+            }
         }
         assigned?;
         Ok(Action::requeue(self.next(&status, &desks, now)))
@@ -232,46 +239,10 @@ impl Pass<'_> {
         Ok(Some(status))
     }
 
-    /// The pool of the run, made if it is not there.
-    async fn pool(&self) -> Result<WorkerPool, WorkflowError> {
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let uid = names::uid(self.workflow.as_ref());
-        let name = names::pool(&self.workflow.name_any(), &uid);
-        if let Some(known) = self.context.pool(&namespace, &name) {
-            return Ok((*known).clone());
-        }
-        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
-        let labels = [
-            (names::MANAGED_BY.to_owned(), names::BRAID.to_owned()),
-            (names::WORKFLOW_UID.to_owned(), uid),
-            (names::WORKFLOW.to_owned(), self.workflow.name_any()),
-        ];
-        let ended = self
-            .workflow
-            .status
-            .as_ref()
-            .is_some_and(|status| status.phase.is_terminal());
-        let pool = WorkerPool {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                labels: Some(labels.into_iter().collect()),
-                owner_references: names::owner(self.workflow.as_ref()).map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
-            spec: WorkerPoolSpec {
-                workers: if ended { 0 } else { self.context.options.workers },
-            },
-            status: None,
-        };
-        match call("create the run's pool", api.create(&PostParams::default(), &pool)).await {
-            Err(ApiError::Conflict { what }) => Ok(call(what, api.get(&name)).await?),
-            answer => Ok(answer?),
-        }
-    }
-
-    fn desks(&self, pool: &WorkerPool) -> Desks {
+    fn desks(&self, pools: &Pools) -> Desks {
         let pods = self.context.pods.watch().borrow().clone();
-        let workers = self.context.desks_of_pool(&names::uid(pool));
+        let uids = pools.made.values().map(names::uid);
+        let workers = uids.flat_map(|uid| self.context.desks_of_pool(&uid));
         let mut desks = Desks::default();
         for worker in workers {
             let liveness = self.context.leases.liveness(&pods, &worker);

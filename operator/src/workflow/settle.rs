@@ -43,6 +43,8 @@ pub struct Settling<'a> {
     pub status: &'a WorkflowStatus,
     /// The programs of steps, by step.
     pub cards: &'a BTreeMap<String, Card>,
+    /// Which pool each step uses, by name; a step that is not in it may use any.
+    pub pools: &'a BTreeMap<String, String>,
     /// Shards that were counted and have not left their desks.
     pub folded: &'a BTreeSet<(String, ShardId)>,
     /// How many shards may be cut or sealed to feed idle workers.
@@ -87,6 +89,13 @@ fn only_drops(view: &DeskView, spec: &WorkerSpec) -> bool {
 }
 
 impl Settling<'_> {
+    /// Whether a worker has the pods that a step needs.
+    fn suits(&self, step: &Step, view: &DeskView) -> bool {
+        self.pools
+            .get(&step.name)
+            .is_none_or(|pool| view.worker.spec.pool == *pool)
+    }
+
     fn step(&self, run: &RunRef) -> Option<(&Step, &StepStatus)> {
         let step = self
             .view
@@ -194,7 +203,7 @@ impl Settling<'_> {
         let idle = desks
             .iter()
             .enumerate()
-            .filter(|(_, view)| view.fitness == Fitness::Working && view.desk.start.is_some())
+            .filter(|(_, view)| view.fitness == Fitness::Working && view.desk.start.is_some() && self.suits(step, view))
             .min_by_key(|(index, _)| specs.get(*index).map_or(usize::MAX, |spec| spec.shards.len()));
         if let (true, Some((index, view))) = (wanted, idle) {
             let Some(spec) = specs.get_mut(index) else { return };
@@ -239,7 +248,9 @@ impl Settling<'_> {
             .max(1);
         let started = status.started_at.as_ref().map_or(self.view.now, |at| at.0);
         let elapsed = u64::try_from(self.view.now.duration_since(started).as_millis()).unwrap_or(0);
-        let hands = self.view.desks.working() as u64 * concurrency;
+        let working =
+            |view: &&DeskView| view.fitness == Fitness::Working && view.desk.start.is_some() && self.suits(step, view);
+        let hands = self.view.desks.0.iter().filter(working).count() as u64 * concurrency;
         let situation = Situation {
             now_millis: self.view.now.as_millisecond(),
             total: plan.partitions,
@@ -267,7 +278,15 @@ impl Settling<'_> {
             .seats()
             .into_iter()
             .zip(&cleared)
-            .map(|(seat, desk)| assign::Seat { desk, ..seat })
+            .zip(&self.view.desks.0)
+            .map(|((seat, desk), view)| {
+                // Workers of other pods may finish what they have; they get nothing of this step.
+                let fitness = match seat.fitness {
+                    Fitness::Working if !self.suits(step, view) => Fitness::Draining,
+                    fitness => fitness,
+                };
+                assign::Seat { desk, fitness, ..seat }
+            })
             .collect();
         let mut spent = 0;
         for order in assign::orders(&record, &situation, &seats) {

@@ -105,6 +105,7 @@ impl World {
             },
             status: &advance.status,
             cards: &programs,
+            pools: &std::collections::BTreeMap::new(),
             folded: &self.memory.folded,
             cuts: 10,
         };

@@ -1,0 +1,163 @@
+//! The operator of a cluster.
+//!
+//! It waits until the API server has its definitions, contends for the lead, and ends after SIGTERM with the Lease released. Exit
+//! codes: 0 after a signal, 1 when it cannot go on, 2 for a wrong command line.
+
+use std::{collections::BTreeSet, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use braid_operator::{
+    Counters, Options, definitions,
+    jobs::{JobPods, PodOptions},
+    runtime::Chain,
+    service::{self, Readiness},
+};
+use clap::Parser;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Turns Workflow objects into work on workers, and what they did into status.
+#[derive(Debug, Parser)]
+#[command(name = "braid-operator", version)]
+struct Args {
+    /// Who this operator is among others; in a pod its name.
+    #[arg(long, env = "POD_NAME")]
+    identity: String,
+    /// The namespace of the leader's Lease; in a pod its own.
+    #[arg(long, env = "NAMESPACE")]
+    namespace: String,
+    /// The only namespace whose objects are looked at; without it all are.
+    #[arg(long, env = "BRAID_WATCH_NAMESPACE")]
+    watch_namespace: Option<String>,
+    /// Workers of a run, for each kind of pod that it needs.
+    #[arg(long, env = "BRAID_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    workers: i32,
+    /// How long a worker may be silent, in seconds.
+    #[arg(long, env = "BRAID_WORKER_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    worker_lease_seconds: u64,
+    /// How long a leader may be silent, in seconds.
+    #[arg(long, env = "BRAID_LEADER_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    leader_lease_seconds: u64,
+    /// The image of the worker, with the shim beside it.
+    #[arg(long, env = "BRAID_WORKER_IMAGE")]
+    worker_image: String,
+    /// When that image is pulled.
+    #[arg(long, env = "BRAID_WORKER_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    worker_pull_policy: Option<String>,
+    /// Names of secrets to pull it with, in the namespaces of the runs.
+    #[arg(long, env = "BRAID_WORKER_PULL_SECRETS", value_delimiter = ',')]
+    worker_pull_secrets: Vec<String>,
+    /// The resources of the worker's container, as JSON of core/v1: {"requests": {..}, "limits": {..}}.
+    #[arg(long, env = "BRAID_WORKER_RESOURCES", default_value = "{}", value_parser = resources)]
+    worker_resources: ResourceRequirements,
+    /// The image for steps that name none.
+    #[arg(long, env = "BRAID_DEFAULT_IMAGE")]
+    default_image: Option<String>,
+    /// Where /healthz, /readyz and /metrics are answered.
+    #[arg(long, env = "BRAID_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+}
+
+fn resources(text: &str) -> Result<ResourceRequirements, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("BRAID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    match Box::pin(operate(args)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error, "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn operate(args: Args) -> Result<(), String> {
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(stop_on_signals(stop.clone())?);
+    let client = Client::try_default()
+        .await
+        .map_err(|error| format!("no way to the API server: {}", Chain(&error)))?;
+    let counters = Arc::new(Counters::default());
+    let mut registry = Registry::with_prefix("braid_operator");
+    counters.register(&mut registry);
+    let ready = Arc::new(Readiness::default());
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let telling = CancellationToken::new();
+    let teller = tokio::spawn(service::serve(
+        listener,
+        Arc::new(registry),
+        ready.clone(),
+        telling.clone(),
+    ));
+    let ended = if definitions::wait(&client, &ready, &stop).await {
+        lead(args, client, counters, &stop).await
+    } else {
+        Ok(())
+    };
+    telling.cancel();
+    signals.abort();
+    let told = teller.await;
+    ended?;
+    told.map_err(|error| format!("the answers to probes ended: {error}"))
+}
+
+/// Contends and leads until told to stop.
+async fn lead(args: Args, client: Client, counters: Arc<Counters>, stop: &CancellationToken) -> Result<(), String> {
+    let namespaces: BTreeSet<String> = args.watch_namespace.iter().cloned().collect();
+    let pods = Arc::new(JobPods::new(
+        client.clone(),
+        PodOptions {
+            worker_image: args.worker_image,
+            pull_policy: args.worker_pull_policy,
+            pull_secrets: args.worker_pull_secrets,
+            worker_resources: args.worker_resources,
+            default_image: args.default_image,
+        },
+    ));
+    let options = Options {
+        namespace: args.namespace,
+        watch: args.watch_namespace,
+        worker_lease: Duration::from_secs(args.worker_lease_seconds),
+        leader_lease: Duration::from_secs(args.leader_lease_seconds),
+        pod_classes: true,
+        ..Options::new(args.identity, args.workers)
+    };
+    tokio::select! {
+        ended = braid_operator::run(client, options, pods.clone(), counters, stop.clone()) => {
+            ended.map_err(|error| Chain(&error).to_string())
+        }
+        () = pods.watch_pods(&namespaces) => Err("the watch of pods ended".into()),
+    }
+}
+
+/// Cancels at the first signal that asks for an end.
+fn stop_on_signals(stop: CancellationToken) -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    let failed = |error: io::Error| format!("signals cannot be received: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end");
+        stop.cancel();
+    })
+}

@@ -1,0 +1,335 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Jobs as they are made and resized, and pods as they are seen; without a server.
+
+use braid_crds::PodClass;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pods::PodState;
+
+fn options() -> PodOptions {
+    PodOptions {
+        worker_image: "braid/worker:1".into(),
+        pull_policy: Some("IfNotPresent".into()),
+        pull_secrets: vec!["registry".into()],
+        worker_resources: serde_json::from_value(json!({"requests": {"cpu": "10m", "memory": "32Mi"}})).unwrap(),
+        default_image: None,
+    }
+}
+
+fn pool(class: &Value) -> PoolRef {
+    PoolRef {
+        name: "wordcount-12345678".into(),
+        namespace: "team".into(),
+        uid: "pool-uid".into(),
+        labels: [("braid.dev/workflow".to_owned(), "wordcount".to_owned())].into(),
+        class: serde_json::from_value::<PodClass>(class.clone()).unwrap(),
+    }
+}
+
+#[test]
+fn the_least_that_a_step_says_is_an_image() {
+    let job = job_for(&pool(&json!({"image": "acme/count:4"})), 3, &options()).unwrap();
+    insta::assert_yaml_snapshot!("least", job);
+}
+
+#[test]
+fn a_template_is_kept_and_ours_is_added() {
+    let class = json!({
+        "image": "acme/train:9",
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+        "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "crm", "key": "token"}}}],
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+        "securityContext": {"runAsUser": 1000},
+        "template": {
+            "metadata": {"labels": {"team": "data", "braid.dev/pool-uid": "forged"}, "annotations": {"a": "b"}},
+            "spec": {
+                "serviceAccountName": "etl",
+                "nodeSelector": {"accelerator": "h200"},
+                "terminationGracePeriodSeconds": 60,
+                "imagePullSecrets": [{"name": "own"}],
+                "initContainers": [{"name": "fetch", "image": "acme/fetch:1"}],
+                "containers": [{"name": "main", "env": [{"name": "A", "value": "1"}]}, {"name": "proxy", "image": "acme/proxy:1"}],
+                "volumes": [{"name": "models", "emptyDir": {}}],
+            }
+        }
+    });
+    insta::assert_yaml_snapshot!("template", job_for(&pool(&class), 1, &options()).unwrap());
+}
+
+#[test]
+fn without_an_image_there_is_the_operators_or_none() {
+    let pool = pool(&json!({}));
+    assert_eq!(job_for(&pool, 1, &options()), Err(TemplateError::NoImage));
+    let options = PodOptions {
+        default_image: Some("python:3".into()),
+        ..options()
+    };
+    let pod = job_for(&pool, 1, &options)
+        .unwrap()
+        .spec
+        .unwrap()
+        .template
+        .spec
+        .unwrap();
+    assert_eq!(pod.containers[0].image.as_deref(), Some("python:3"));
+}
+
+/// What would let user code come near the worker is refused by its path; so is what no pod has.
+#[test]
+fn what_cannot_be_is_refused() {
+    let spec = |spec: Value| json!({"image": "a", "template": {"spec": spec}});
+    let main = |more: Value| {
+        let mut container = json!({"name": "main"});
+        container
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        spec(json!({"containers": [container]}))
+    };
+    let table = [
+        (spec(json!({"shareProcessNamespace": true})), "shareProcessNamespace"),
+        (spec(json!({"hostPID": true})), "hostPID"),
+        (
+            spec(json!({"automountServiceAccountToken": true})),
+            "automountServiceAccountToken",
+        ),
+        (spec(json!({"restartPolicy": "OnFailure"})), "restartPolicy"),
+        (spec(json!({"activeDeadlineSeconds": 5})), "activeDeadlineSeconds"),
+        (
+            spec(json!({"volumes": [{"name": "braid-token", "emptyDir": {}}]})),
+            "volumes[braid-token]",
+        ),
+        (spec(json!({"containers": [{"name": "worker"}]})), "containers[worker]"),
+        (
+            spec(json!({"initContainers": [{"name": "main"}]})),
+            "initContainers[main]",
+        ),
+        (
+            spec(json!({"containers": [{"name": "x", "volumeMounts": [{"name": "braid-token", "mountPath": "/t"}]}]})),
+            "containers[x].volumeMounts[braid-token]",
+        ),
+        (
+            spec(
+                json!({"initContainers": [{"name": "x", "volumeMounts": [{"name": "v", "mountPath": "/braid/link"}]}]}),
+            ),
+            "initContainers[x].volumeMounts[v]",
+        ),
+        (main(json!({"command": ["sh"]})), "containers[main].command"),
+        (main(json!({"args": ["x"]})), "containers[main].command"),
+        (
+            main(json!({"lifecycle": {"postStart": {"exec": {"command": ["x"]}}}})),
+            "containers[main].lifecycle",
+        ),
+        (
+            main(json!({"restartPolicy": "Always"})),
+            "containers[main].restartPolicy",
+        ),
+        (
+            json!({"image": "a", "volumeMounts": [{"name": "braid-worker", "mountPath": "/x"}]}),
+            "run.volumeMounts[braid-worker]",
+        ),
+        (spec(json!({"nodeSelektor": {"a": "b"}})), "template.spec.nodeSelektor"),
+        (
+            json!({"image": "a", "resources": {"limit": {"cpu": 1}}}),
+            "resources.limit",
+        ),
+        (
+            json!({"image": "a", "envFrom": [{"secretRef": {"nam": "x"}}]}),
+            "envFrom.secretRef.nam",
+        ),
+        (spec(json!({"nodeSelector": 7})), "template"),
+    ];
+    for (class, place) in table {
+        let error = job_for(&pool(&class), 1, &options()).expect_err(place).to_string();
+        assert!(error.contains(place), "{place}: {error}");
+    }
+}
+
+#[test]
+fn user_code_has_no_way_to_the_token() {
+    let job = job_for(&pool(&json!({"image": "a"})), 1, &options()).unwrap();
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    let main = &pod.containers[0];
+    let mounts: Vec<(&str, Option<bool>)> = main
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(|mount| (mount.name.as_str(), mount.read_only))
+        .collect();
+    // What `main` may write is its scratch and nothing that the worker opens.
+    assert_eq!(
+        mounts,
+        [
+            ("braid-bin", Some(true)),
+            ("braid-link", Some(true)),
+            ("braid-scratch", None)
+        ]
+    );
+}
+
+fn job(spec: &Value, status: &Value) -> Job {
+    let owner = json!([{"apiVersion": "braid.dev/v1alpha1", "kind": "WorkerPool", "name": "p", "uid": "pool-uid"}]);
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "resourceVersion": "7", "ownerReferences": owner},
+        "spec": spec, "status": status,
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_job_is_resized_without_ever_completing() {
+    let of = |parallelism, completions| {
+        job(
+            &json!({"parallelism": parallelism, "completions": completions, "template": {}}),
+            &json!({}),
+        )
+    };
+    let to = |job: &Job, wanted| resized(job, wanted).map(|change| change["spec"].clone());
+    assert_eq!(to(&of(3, 3), 3), None);
+    assert_eq!(to(&of(3, 3), 5), Some(json!({"parallelism": 5, "completions": 5})));
+    assert_eq!(to(&of(3, 3), 0), Some(json!({"parallelism": 0})));
+    assert_eq!(to(&of(0, 3), 0), None);
+    assert_eq!(to(&of(0, 3), 3), Some(json!({"parallelism": 3, "completions": 3})));
+    assert_eq!(to(&of(0, 3), 1), Some(json!({"parallelism": 1, "completions": 1})));
+    // At the version that was read, and never a word about suspension.
+    let change = resized(&of(3, 3), 1).unwrap();
+    assert_eq!(change["metadata"], json!({"resourceVersion": "7"}));
+    assert!(change["spec"].get("suspend").is_none());
+}
+
+#[test]
+fn a_job_has_ended_when_it_says_so() {
+    let with = |kind, status| {
+        job(
+            &json!({"template": {}}),
+            &json!({"conditions": [{"type": kind, "status": status, "reason": "R"}]}),
+        )
+    };
+    assert_eq!(ended(&with("Complete", "True")).as_deref(), Some("R"));
+    assert_eq!(ended(&with("Failed", "True")).as_deref(), Some("R"));
+    assert_eq!(ended(&with("Failed", "False")), None);
+    assert_eq!(ended(&with("Suspended", "True")), None);
+}
+
+fn pod(name: &str, status: &Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "team", "uid": format!("uid-{name}"), "labels": {"braid.dev/pool-uid": "pool-uid"}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn seen(pod: Pod) -> PodState {
+    let mut index = PodIndex::new(1);
+    index.take(0, Event::Apply(pod));
+    index.pods().pods[0].state
+}
+
+#[test]
+fn how_a_pod_is() {
+    let main = |state: Value| json!([{"name": "worker", "state": {"running": {}}}, {"name": "main", "state": state}]);
+    let ended = |code: i32, reason: &str| main(json!({"terminated": {"exitCode": code, "reason": reason}}));
+    let disrupted = json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+    let table = [
+        (json!({}), PodState::Alive),
+        (json!({"phase": "Pending"}), PodState::Alive),
+        (
+            json!({"phase": "Running", "containerStatuses": main(json!({"running": {}}))}),
+            PodState::Alive,
+        ),
+        // Its main has ended, and the sidecar has not been stopped yet.
+        (
+            json!({"phase": "Running", "containerStatuses": ended(137, "OOMKilled")}),
+            PodState::Died,
+        ),
+        (
+            json!({"phase": "Running", "containerStatuses": ended(2, "Error")}),
+            PodState::Died,
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": ended(137, "Error")}),
+            PodState::Died,
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": ended(143, "Error")}),
+            PodState::Stopped,
+        ),
+        (json!({"phase": "Failed"}), PodState::Died),
+        (json!({"phase": "Failed", "reason": "Evicted"}), PodState::Stopped),
+        (json!({"phase": "Succeeded"}), PodState::Stopped),
+        (json!({"phase": "Running", "conditions": disrupted}), PodState::Ending),
+        (
+            json!({"phase": "Failed", "conditions": disrupted, "containerStatuses": ended(137, "Error")}),
+            PodState::Stopped,
+        ),
+        (
+            json!({"phase": "Failed", "conditions": disrupted, "containerStatuses": ended(137, "OOMKilled")}),
+            PodState::Died,
+        ),
+    ];
+    for (status, state) in table {
+        assert_eq!(seen(pod("a", &status)), state, "{status}");
+    }
+    let mut deleted = pod(
+        "a",
+        &json!({"phase": "Running", "containerStatuses": main(json!({"running": {}}))}),
+    );
+    deleted.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    assert_eq!(seen(deleted), PodState::Ending);
+}
+
+#[test]
+fn why_a_pod_does_not_start() {
+    let trouble = |status: Value| {
+        let mut index = PodIndex::new(1);
+        index.take(0, Event::Apply(pod("a", &status)));
+        index.troubles().pop().map(|(_, words)| words)
+    };
+    let waiting = |reason: &str| json!({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": reason, "message": "no such image"}}}]});
+    assert_eq!(
+        trouble(waiting("ImagePullBackOff")).as_deref(),
+        Some("ImagePullBackOff: a, main: no such image")
+    );
+    assert_eq!(trouble(waiting("ContainerCreating")), None);
+    let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}]});
+    assert_eq!(
+        trouble(unscheduled).as_deref(),
+        Some("Unschedulable: a: 0/3 nodes are available")
+    );
+    let long = json!({"containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "X", "message": "\u{e4}".repeat(1000)}}}]});
+    assert!(trouble(long).unwrap().len() <= 300);
+}
+
+/// A pod that is missing in a new list is gone; nothing is concluded before a list is complete, nor from another watch's list.
+#[test]
+fn lists_take_the_place_of_what_was_known() {
+    let mut index = PodIndex::new(2);
+    let names = |index: &PodIndex| {
+        let pods = index.pods();
+        (
+            pods.synced,
+            pods.pods.into_iter().map(|pod| pod.name).collect::<Vec<_>>(),
+        )
+    };
+    let a = || pod("a", &json!({}));
+    index.take(0, Event::Init);
+    index.take(0, Event::InitApply(a()));
+    index.take(0, Event::InitDone);
+    assert_eq!(names(&index), (false, vec!["a".to_owned()]));
+    index.take(1, Event::Init);
+    index.take(1, Event::InitApply(pod("b", &json!({}))));
+    index.take(1, Event::InitDone);
+    assert_eq!(names(&index), (true, vec!["a".to_owned(), "b".to_owned()]));
+    // The watch starts again; until its list is complete what was known stands.
+    index.take(0, Event::Init);
+    assert_eq!(names(&index), (true, vec!["a".to_owned(), "b".to_owned()]));
+    index.take(0, Event::InitApply(pod("c", &json!({}))));
+    index.take(0, Event::InitDone);
+    assert_eq!(names(&index), (true, vec!["b".to_owned(), "c".to_owned()]));
+    index.take(1, Event::Delete(pod("b", &json!({}))));
+    assert_eq!(names(&index), (true, vec!["c".to_owned()]));
+}
