@@ -5,7 +5,7 @@
 //! and two of them at once waste work but count nothing twice. A pass that panics is a failed pass of one object.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -51,8 +51,8 @@ pub struct Options {
     pub status_interval: Duration,
     /// Passes at the same time, over different objects.
     pub concurrency: u16,
-    /// The only namespace whose objects are looked at; `None`: all of them.
-    pub watch: Option<String>,
+    /// The only namespaces whose objects are looked at; none named: all of them.
+    pub watch: BTreeSet<String>,
     /// Whether steps that need different pods get different ones. Not on a laptop, where there is one machine.
     pub pod_classes: bool,
 }
@@ -69,19 +69,30 @@ impl Options {
             leader_lease: Duration::from_secs(15),
             status_interval: Duration::from_secs(2),
             concurrency: 8,
-            watch: None,
+            watch: BTreeSet::new(),
             pod_classes: false,
         }
     }
+}
 
-    /// The objects of a kind that this operator looks at.
+/// Where the objects are that one reign looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// In all namespaces.
+    Cluster,
+    /// In this one.
+    Namespace(String),
+}
+
+impl Realm {
+    /// The objects of a kind in it.
     pub fn api<K>(&self, client: Client) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        match &self.watch {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
+        match self {
+            Self::Namespace(namespace) => Api::namespaced(client, namespace),
+            Self::Cluster => Api::all(client),
         }
     }
 }

@@ -30,7 +30,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Counters, Options,
+    Context, Counters, Options, Realm,
     counters::{Kind, Outcome},
     fresh::Fresh,
     leases::Leases,
@@ -94,7 +94,17 @@ pub async fn run(
             let (client, options, pods, counters) = (client.clone(), options.clone(), pods.clone(), counters.clone());
             async move {
                 let _leading = counters.lead();
-                if let Err(error) = Box::pin(reign(client, options, pods, counters, lead.lost)).await {
+                // Each namespace has watches and memories of its own: what is read in one says nothing of the others.
+                let realms: Vec<Realm> = if options.watch.is_empty() {
+                    vec![Realm::Cluster]
+                } else {
+                    options.watch.iter().cloned().map(Realm::Namespace).collect()
+                };
+                let reigns = realms.into_iter().map(|realm| {
+                    let (client, options, pods) = (client.clone(), options.clone(), pods.clone());
+                    Box::pin(reign(client, options, realm, pods, counters.clone(), lead.lost.clone()))
+                });
+                if let Err(error) = futures::future::try_join_all(reigns).await {
                     tracing::error!(error = %Chain(&error), "the reign ended");
                 }
             }
@@ -106,10 +116,11 @@ pub async fn run(
     }
 }
 
-/// Leads until `lost`.
+/// Leads in a realm until `lost`.
 async fn reign(
     client: Client,
     options: Options,
+    realm: Realm,
     pods: Arc<dyn PodSource>,
     counters: Arc<Counters>,
     lost: CancellationToken,
@@ -132,49 +143,40 @@ async fn reign(
     let (run_bell, runs_rung) = mpsc::channel::<ObjectRef<Workflow>>(BELLS);
     let (pool_bell, pools_rung) = mpsc::channel::<ObjectRef<WorkerPool>>(BELLS);
     let seen = context.clone();
-    let worker_watch = watcher(
-        context.options.api::<Worker>(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|worker| worker.metadata.managed_fields = None)
-    .reflect(workers_writer)
-    .touched_objects()
-    .for_each(move |worker| {
-        let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
-        async move {
-            match worker {
-                Ok(worker) => {
-                    seen.leases.saw(&worker);
-                    let namespace = worker.namespace().unwrap_or_default();
-                    if let Some(run) = worker.labels().get(names::WORKFLOW) {
-                        runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
+    let worker_watch = watcher(realm.api::<Worker>(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|worker| worker.metadata.managed_fields = None)
+        .reflect(workers_writer)
+        .touched_objects()
+        .for_each(move |worker| {
+            let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
+            async move {
+                match worker {
+                    Ok(worker) => {
+                        seen.leases.saw(&worker);
+                        let namespace = worker.namespace().unwrap_or_default();
+                        if let Some(run) = worker.labels().get(names::WORKFLOW) {
+                            runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
+                        }
+                        pools
+                            .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
+                            .await
+                            .ok();
                     }
-                    pools
-                        .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
-                        .await
-                        .ok();
+                    Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
                 }
-                Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
             }
-        }
-    });
+        });
 
-    let pool_watch = watcher(
-        context.options.api::<WorkerPool>(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .reflect(pools_writer)
-    .touched_objects();
-    let run_watch = watcher(
-        context.options.api::<Workflow>(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .modify(|workflow| workflow.metadata.managed_fields = None)
-    .reflect(workflows_writer)
-    .touched_objects();
+    let pool_watch = watcher(realm.api::<WorkerPool>(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(pools_writer)
+        .touched_objects();
+    let run_watch = watcher(realm.api::<Workflow>(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|workflow| workflow.metadata.managed_fields = None)
+        .reflect(workflows_writer)
+        .touched_objects();
 
     let config = Config::default().concurrency(context.options.concurrency);
     let run_passes = Passes::<Workflow>::new(context.clone(), Kind::Workflow);
@@ -214,7 +216,7 @@ async fn reign(
         tokio::select! {
             () = worker_watch => Err(OperatorError::WatchEnded("workers")),
             ended = synced => ended,
-            () = context.leases.watch(context.options.api(client.clone()), &lost) => Ok(()),
+            () = context.leases.watch(realm.api(client.clone()), &lost) => Ok(()),
         }
     };
     lost.run_until_cancelled(Box::pin(work)).await.unwrap_or(Ok(()))

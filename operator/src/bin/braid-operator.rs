@@ -32,9 +32,9 @@ struct Args {
     /// The namespace of the leader's Lease; in a pod its own.
     #[arg(long, env = "NAMESPACE")]
     namespace: String,
-    /// The only namespace whose objects are looked at; without it all are.
-    #[arg(long, env = "BRAID_WATCH_NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// The only namespaces whose objects are looked at, separated by commas; without it all are.
+    #[arg(long, env = "BRAID_WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
     /// Workers of a run, for each kind of pod that it needs.
     #[arg(long, env = "BRAID_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     workers: i32,
@@ -59,6 +59,9 @@ struct Args {
     /// The image for steps that name none.
     #[arg(long, env = "BRAID_DEFAULT_IMAGE")]
     default_image: Option<String>,
+    /// The `ClusterRole` that workers' service accounts are bound to.
+    #[arg(long, env = "BRAID_WORKER_ROLE", default_value = "braid-worker")]
+    worker_role: String,
     /// Where /healthz, /readyz and /metrics are answered.
     #[arg(long, env = "BRAID_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -120,7 +123,12 @@ async fn operate(args: Args) -> Result<(), String> {
 
 /// Contends and leads until told to stop.
 async fn lead(args: Args, client: Client, counters: Arc<Counters>, stop: &CancellationToken) -> Result<(), String> {
-    let namespaces: BTreeSet<String> = args.watch_namespace.iter().cloned().collect();
+    // An empty variable is the way of a chart to say nothing.
+    let namespaces: BTreeSet<String> = args
+        .watch_namespaces
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect();
     let pods = Arc::new(JobPods::new(
         client.clone(),
         PodOptions {
@@ -129,11 +137,12 @@ async fn lead(args: Args, client: Client, counters: Arc<Counters>, stop: &Cancel
             pull_secrets: args.worker_pull_secrets,
             worker_resources: args.worker_resources,
             default_image: args.default_image,
+            worker_role: args.worker_role,
         },
     ));
     let options = Options {
         namespace: args.namespace,
-        watch: args.watch_namespace,
+        watch: namespaces.clone(),
         worker_lease: Duration::from_secs(args.worker_lease_seconds),
         leader_lease: Duration::from_secs(args.leader_lease_seconds),
         pod_classes: true,

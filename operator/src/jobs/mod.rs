@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod index;
+mod rights;
 mod template;
 
 pub use index::PodIndex;
@@ -120,6 +121,8 @@ impl JobPods {
                 pool: pool.name.clone(),
                 reason: error.to_string(),
             })?;
+            let binding = rights::binding(pool, &job, &self.options.worker_role);
+            rights::bind(&self.client, &binding).await.map_err(failed)?;
             let made = call("create the pool's Job", jobs.create(&PostParams::default(), &job)).await;
             return match made {
                 // An earlier pass did it; the next one reads it.

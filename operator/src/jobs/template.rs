@@ -47,6 +47,8 @@ pub struct PodOptions {
     pub worker_resources: ResourceRequirements,
     /// The image of `main` where a step names none.
     pub default_image: Option<String>,
+    /// The ClusterRole of workers.
+    pub worker_role: String,
 }
 
 /// Why a pool has no Job.
@@ -145,14 +147,14 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
     })
 }
 
-fn job_labels(pool: &PoolRef) -> BTreeMap<String, String> {
+pub(super) fn job_labels(pool: &PoolRef) -> BTreeMap<String, String> {
     let mut labels = pool.labels.clone();
     labels.insert(names::MANAGED_BY.into(), names::BRAID.into());
     labels.insert(names::POOL_UID.into(), pool.uid.clone());
     labels
 }
 
-fn owner(pool: &PoolRef) -> OwnerReference {
+pub(super) fn owner(pool: &PoolRef) -> OwnerReference {
     OwnerReference {
         api_version: format!("{}/{}", braid_crds::GROUP, braid_crds::VERSION),
         kind: "WorkerPool".into(),
@@ -203,6 +205,22 @@ fn refuse(spec: &PodSpec) -> Result<(), TemplateError> {
             return refused(
                 &format!("volumes[{}]", volume.name),
                 "names that begin with braid- are Braid's own",
+            );
+        }
+        let sources = volume
+            .projected
+            .iter()
+            .flat_map(|projected| projected.sources.iter().flatten());
+        let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+        if tokens.any(|token| {
+            token
+                .audience
+                .as_deref()
+                .is_none_or(|audience| audience.contains("kubernetes"))
+        }) {
+            return refused(
+                &format!("volumes[{}]", volume.name),
+                "a token for the API server would have the worker's rights; name the audience that it is for",
             );
         }
     }

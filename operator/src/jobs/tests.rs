@@ -15,6 +15,7 @@ fn options() -> PodOptions {
         pull_secrets: vec!["registry".into()],
         worker_resources: serde_json::from_value(json!({"requests": {"cpu": "10m", "memory": "32Mi"}})).unwrap(),
         default_image: None,
+        worker_role: "braid-worker".into(),
     }
 }
 
@@ -32,6 +33,30 @@ fn pool(class: &Value) -> PoolRef {
 fn the_least_that_a_step_says_is_an_image() {
     let job = job_for(&pool(&json!({"image": "acme/count:4"})), 3, &options()).unwrap();
     insta::assert_yaml_snapshot!("least", job);
+}
+
+/// The pods' own account gets the workers' rights in the pool's namespace, for as long as there is the pool.
+#[test]
+fn the_account_of_the_pods_is_bound_to_the_role() {
+    let table = [
+        (json!({"image": "a"}), "default"),
+        (
+            json!({"image": "a", "template": {"spec": {"serviceAccountName": "etl"}}}),
+            "etl",
+        ),
+    ];
+    for (class, account) in table {
+        let pool = pool(&class);
+        let job = job_for(&pool, 1, &options()).unwrap();
+        let binding = rights::binding(&pool, &job, "braid-worker");
+        assert_eq!(binding.role_ref.name, "braid-worker");
+        let subject = &binding.subjects.unwrap()[0];
+        assert_eq!(
+            (subject.name.as_str(), subject.namespace.as_deref()),
+            (account, Some("team"))
+        );
+        assert_eq!(binding.metadata.owner_references.unwrap()[0].uid, pool.uid);
+    }
 }
 
 #[test]
@@ -101,6 +126,12 @@ fn what_cannot_be_is_refused() {
         (
             spec(json!({"volumes": [{"name": "braid-token", "emptyDir": {}}]})),
             "volumes[braid-token]",
+        ),
+        (
+            spec(
+                json!({"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+            ),
+            "volumes[t]",
         ),
         (spec(json!({"containers": [{"name": "worker"}]})), "containers[worker]"),
         (
