@@ -12,7 +12,7 @@ pub const ALONE: &str = "cargo xtask test --only cluster";
 
 /// Finds or builds the programs, and says where the time went.
 pub fn obtain() -> anyhow::Result<()> {
-    let obtained = programs::obtain(&Program::ALL, &|what| println!("{what}"))?;
+    let obtained = programs::obtain(&Program::SERVER_AND_CLIENT, &|what| println!("{what}"))?;
     for built in &obtained.programs {
         let took = built.took.map_or_else(|| "from the cache".to_owned(), seconds);
         println!("{:<24} {took:>14}  {}", built.program.name(), built.path.display());

@@ -9,14 +9,25 @@
 mod arguments;
 mod cache;
 mod certificates;
+mod command;
+mod debian;
+mod engine;
+pub mod image;
+pub mod kind;
 mod kubeconfig;
+mod node;
 mod process;
 pub mod programs;
 mod server;
+mod steps;
 mod toolchain;
 
 pub use certificates::CertificateError;
+pub use command::CallError;
+pub use engine::{Engine, EngineError};
 pub use kubeconfig::Person;
+pub use node::NodeError;
 pub use process::ProcessError;
 pub use programs::{BuildError, Built, Program};
 pub use server::{Builder, RealApiServer, StartError};
+pub use steps::{Phase, Steps};
