@@ -25,8 +25,17 @@ pub fn obtain() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests on a real server.
+/// The tests on a real server. What was proved is printed: how many cases, how large the definitions are.
 pub fn tests() -> Command {
+    test("real", &["--show-output"])
+}
+
+/// The tests on a cluster in containers: they say where they are, for the first one takes many minutes.
+pub fn kind_tests() -> Command {
+    test("kind", &["--nocapture"])
+}
+
+fn test(name: &str, options: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args([
         "test",
@@ -36,10 +45,10 @@ pub fn tests() -> Command {
         "real",
         "--locked",
         "--test",
-        "real",
+        name,
+        "--",
     ]);
-    // What was proved is printed: how many cases, how large the definitions are.
-    command.args(["--", "--show-output"]);
+    command.args(options);
     command
 }
 

@@ -136,8 +136,8 @@ impl Engine {
         steps.run(Phase::Create, "start the container engine", say, || start(&places))
     }
 
-    /// The engine that answers.
-    pub(crate) fn running() -> Result<Self, EngineError> {
+    /// The engine that answers; [`EngineError::Absent`]: none does.
+    pub fn running() -> Result<Self, EngineError> {
         let theirs = Self { host: None };
         let absent = match theirs.answers() {
             Ok(()) => return Ok(theirs),
@@ -228,6 +228,7 @@ fn start(places: &Places) -> Result<Engine, EngineError> {
         .stdin(Stdio::null())
         .stdout(output.try_clone().map_err(at(&log))?)
         .stderr(output)
+        .current_dir("/")
         // It outlives us: an interrupt from the terminal is not meant for it.
         .process_group(0);
     if !has_sys_resource() {
