@@ -177,7 +177,7 @@ fn create(
     fs::write(&file, config(image, nodes).to_string()).map_err(failed(&file))?;
     steps.run(Phase::Create, "kind create cluster", say, || {
         kind.call()
-            .args(["create", "cluster", "--quiet", "--name", &cluster.name.0])
+            .args(["create", "cluster", "--name", &cluster.name.0])
             .args(["--image", image.name(), "--wait=120s", "--config"])
             .arg(&file)
             .arg("--kubeconfig")
@@ -360,13 +360,13 @@ impl Kind {
     }
 
     fn clusters(&self) -> Result<Vec<String>, KindError> {
-        let names = self.call().args(["get", "clusters", "--quiet"]).run()?;
+        let names = self.call().args(["get", "clusters"]).run()?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
     fn delete(&self, name: &Name, directory: &Path) -> Result<(), KindError> {
         let kubeconfig = directory.join("kubeconfig");
-        let call = self.call().args(["delete", "cluster", "--quiet", "--name", &name.0, "--kubeconfig"]);
+        let call = self.call().args(["delete", "cluster", "--name", &name.0, "--kubeconfig"]);
         call.arg(&kubeconfig).within(LOAD).run()?;
         let made_network = directory.join(OUR_NETWORK).is_file();
         if made_network || self.engine.is_private() {

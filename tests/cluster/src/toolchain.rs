@@ -77,7 +77,7 @@ pub(crate) fn download(program: Program, say: &dyn Fn(&str)) -> Result<Duration,
     Ok(begun.elapsed())
 }
 
-/// Where the verified sources of the module that a program is built from lie.
+/// Where the verified sources of a program lie whose package is the root of its module, as that of kind is.
 pub(crate) fn sources(program: Program) -> Result<PathBuf, BuildError> {
     let directory = program.module().directory();
     let call = Call::new("sh")

@@ -53,16 +53,29 @@ fn docker(engine: &Engine, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// What the engine has: networks, and all containers and volumes.
-fn things(engine: &Engine) -> BTreeSet<String> {
-    [
-        ["network", "ls", "--format=network {{.Name}}"].as_slice(),
-        &["ps", "--all", "--no-trunc", "--format=container {{.ID}}"],
-        &["volume", "ls", "--format=volume {{.Name}}"],
-    ]
-    .iter()
-    .flat_map(|arguments| docker(engine, arguments).lines().map(str::to_owned).collect::<Vec<_>>())
-    .collect()
+fn lines(engine: &Engine, arguments: &[&str]) -> BTreeSet<String> {
+    docker(engine, arguments).lines().map(str::to_owned).collect()
+}
+
+/// Whether kind's network is there.
+fn has_network(engine: &Engine) -> bool {
+    lines(engine, &["network", "ls", "--format={{.Name}}"]).contains("kind")
+}
+
+/// Containers of one cluster, or of any.
+fn containers(engine: &Engine, cluster: Option<&Name>) -> BTreeSet<String> {
+    let label = match cluster {
+        Some(name) => format!("label=io.x-k8s.kind.cluster={name}"),
+        None => "label=io.x-k8s.kind.cluster".to_owned(),
+    };
+    lines(engine, &["ps", "--all", "--quiet", "--filter", &label])
+}
+
+/// The volumes that nodes have.
+fn volumes(engine: &Engine, nodes: &[String]) -> BTreeSet<String> {
+    let format = "--format={{range .Mounts}}{{println .Name}}{{end}}";
+    let of = |node: &String| lines(engine, &["inspect", format, node]);
+    nodes.iter().flat_map(of).filter(|name| !name.is_empty()).collect()
 }
 
 /// A process, so that another one with the same number is not taken for it.
@@ -168,7 +181,8 @@ async fn use_cluster(cluster: &Cluster) -> Vec<String> {
 #[test]
 fn a_cluster_comes_runs_our_image_and_goes_without_a_trace() {
     let name: Name = format!("braid-test-{}", std::process::id()).parse().unwrap();
-    let before = Engine::running().ok().map(|engine| things(&engine));
+    let before = Engine::running().ok();
+    let had_network = before.as_ref().is_some_and(has_network);
     let mut steps = Steps::default();
     let cluster = kind::up(&name, 2, &mut steps, &say).unwrap_or_else(|error| panic!("{error}"));
     let _removed = Removed(name.clone());
@@ -185,24 +199,25 @@ fn a_cluster_comes_runs_our_image_and_goes_without_a_trace() {
 
     let running = processes(&cluster.engine, &nodes);
     assert!(running.len() > 10, "the nodes' processes are not seen: {running:?}");
+    let kept = volumes(&cluster.engine, &nodes);
+    assert!(kept.len() >= nodes.len(), "every node has a volume: {kept:?}");
+    assert_eq!(nodes.len(), containers(&cluster.engine, Some(&name)).len());
     assert!(kind::down(&name, &say).unwrap());
     assert!(!kind::down(&name, &say).unwrap(), "it goes only once");
     let left: Vec<_> = running.into_iter().filter(|(pid, begun)| process(pid).is_some_and(|it| it.1 == *begun)).collect();
     assert!(left.is_empty(), "processes that stayed: {left:?}");
-    let kept = cluster.kubeconfig.parent().unwrap();
-    assert!(!kept.exists(), "{}", kept.display());
-    let after = things(&cluster.engine);
-    match before {
-        Some(before) => assert_eq!(before, after),
-        // An engine that was started for the test has its own networks and nothing else, and ends with it.
-        None => {
-            let own = ["network host", "network none", "network bridge"];
-            let more: Vec<_> = after.iter().filter(|thing| !own.contains(&thing.as_str())).collect();
-            assert!(more.is_empty(), "{more:?}");
-            if cluster.engine.is_private() {
-                assert!(kind::stop_engine(&say).unwrap());
-                assert!(Engine::running().is_err());
-            }
+    let directory = cluster.kubeconfig.parent().unwrap();
+    assert!(!directory.exists(), "{}", directory.display());
+    let engine = &cluster.engine;
+    assert_eq!(BTreeSet::new(), containers(engine, Some(&name)));
+    let there = lines(engine, &["volume", "ls", "--format={{.Name}}"]);
+    assert_eq!(Vec::<&String>::new(), kept.intersection(&there).collect::<Vec<_>>());
+    // Somebody else may have a cluster on the same engine.
+    if containers(engine, None).is_empty() {
+        assert!(had_network || !has_network(engine));
+        if before.is_none() && engine.is_private() {
+            assert!(kind::stop_engine(&say).unwrap());
+            assert!(Engine::running().is_err());
         }
     }
 }

@@ -55,7 +55,7 @@ func run(arguments []string) error {
 		if answer.GetImage() == nil {
 			return fmt.Errorf("no such image %q", arguments[1])
 		}
-		return print(map[string]any{"status": describe(answer.GetImage())})
+		return show(map[string]any{"status": describe(answer.GetImage())})
 	case len(arguments) == 1 && arguments[0] == "images":
 		answer, err := images.ListImages(ctx, &runtime.ListImagesRequest{})
 		if err != nil {
@@ -65,13 +65,13 @@ func run(arguments []string) error {
 		for _, found := range answer.GetImages() {
 			all = append(all, describe(found))
 		}
-		return print(map[string]any{"images": all})
+		return show(map[string]any{"images": all})
 	default:
 		return fmt.Errorf("of crictl there are only `inspecti IMAGE` and `images`")
 	}
 }
 
-func print(answer any) error {
+func show(answer any) error {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(answer)
