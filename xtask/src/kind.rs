@@ -77,7 +77,11 @@ pub fn run(options: &ClusterOptions) -> anyhow::Result<()> {
         ClusterCommand::Load { file, name } => {
             let file = std::path::absolute(file).with_context(|| format!("{}", file.display()))?;
             kind::load(name, &file, &say)?;
-            println!("{} is in {name} after {:.1} s", file.display(), begun.elapsed().as_secs_f64());
+            println!(
+                "{} is in {name} after {:.1} s",
+                file.display(),
+                begun.elapsed().as_secs_f64()
+            );
         }
     }
     Ok(())

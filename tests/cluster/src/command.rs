@@ -226,7 +226,9 @@ mod tests {
 
     #[test]
     fn a_call_without_an_end_is_ended() {
-        let error = sh("echo begun >&2; exec sleep 1000").within(Duration::from_millis(300)).run();
+        let error = sh("echo begun >&2; exec sleep 1000")
+            .within(Duration::from_millis(300))
+            .run();
         assert!(matches!(error, Err(CallError::Late { .. })), "{error:?}");
     }
 

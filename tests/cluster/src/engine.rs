@@ -311,7 +311,11 @@ mod tests {
         let stripped = r#"{"bounding":["CAP_A"],"inheritable":["CAP_B"]}"#;
         for (file, words) in [("config.json", ["create", "--bundle"]), ("process", ["exec", "-p"])] {
             fs::write(path(file), config).unwrap();
-            let given = if file == "process" { path(file) } else { directory.path().to_owned() };
+            let given = if file == "process" {
+                path(file)
+            } else {
+                directory.path().to_owned()
+            };
             let shown = Call::new(path("wrapper"))
                 .args(words)
                 .arg(&given)

@@ -236,7 +236,10 @@ impl Image {
         let (repository, tag) = self.repository_and_tag()?;
         let architecture = architecture()?;
         let mut archive = Archive::new(out, path);
-        archive.add("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes())?;
+        archive.add(
+            "oci-layout",
+            json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes(),
+        )?;
         let mut layers = Vec::new();
         for layer in &self.layers {
             let mut file = tempfile::tempfile().map_err(failed(path))?;
@@ -306,7 +309,8 @@ impl Image {
     fn repository_and_tag(&self) -> Result<(String, &str), ImageError> {
         let wrong = || ImageError::Name(self.name.clone());
         let (repository, tag) = self.name.rsplit_once(':').ok_or_else(wrong)?;
-        let is_tag = |tag: &str| !tag.is_empty() && tag.chars().all(|it| it.is_ascii_alphanumeric() || "._-".contains(it));
+        let is_tag =
+            |tag: &str| !tag.is_empty() && tag.chars().all(|it| it.is_ascii_alphanumeric() || "._-".contains(it));
         if repository.is_empty() || !is_tag(tag) || repository.split('/').any(str::is_empty) {
             return Err(wrong());
         }
@@ -413,7 +417,12 @@ impl<W: Write> Hashing<W> {
     }
 
     fn end(self) -> (String, u64) {
-        let hex: String = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = self
+            .digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         (format!("sha256:{hex}"), self.size)
     }
 }

@@ -192,7 +192,11 @@ fn create(
         cluster.wait(&["--for=condition=Ready", "nodes", "--all"])
     })?;
     steps.run(Phase::Create, "names in the cluster", say, || {
-        cluster.wait(&["--namespace=kube-system", "--for=condition=Available", "deployment/coredns"])
+        cluster.wait(&[
+            "--namespace=kube-system",
+            "--for=condition=Available",
+            "deployment/coredns",
+        ])
     })
 }
 
@@ -366,7 +370,9 @@ impl Kind {
 
     fn delete(&self, name: &Name, directory: &Path) -> Result<(), KindError> {
         let kubeconfig = directory.join("kubeconfig");
-        let call = self.call().args(["delete", "cluster", "--name", &name.0, "--kubeconfig"]);
+        let call = self
+            .call()
+            .args(["delete", "cluster", "--name", &name.0, "--kubeconfig"]);
         call.arg(&kubeconfig).within(LOAD).run()?;
         let made_network = directory.join(OUR_NETWORK).is_file();
         if made_network || self.engine.is_private() {

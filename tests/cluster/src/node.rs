@@ -90,11 +90,7 @@ impl NodeImage {
     }
 
     /// The image that is there, that can be pulled, or that is made: in this order.
-    pub(crate) fn obtain(
-        engine: &Engine,
-        steps: &mut Steps,
-        say: &(dyn Fn(&str) + Sync),
-    ) -> Result<Self, NodeError> {
+    pub(crate) fn obtain(engine: &Engine, steps: &mut Steps, say: &(dyn Fn(&str) + Sync)) -> Result<Self, NodeError> {
         let has = |name: &str| engine.docker().args(["image", "inspect", name]).run().is_ok();
         if has(PINNED) {
             return Ok(Self::Pinned);
@@ -160,7 +156,12 @@ fn key() -> Result<String, NodeError> {
 /// Of the Debian below it.
 fn base_key() -> Result<String, NodeError> {
     let kind = Slot::new(&cache::directory("programs")?, Program::Kind)?.key();
-    Ok(cache::key(BASE_RECIPE.iter().copied().chain([kind.as_str(), std::env::consts::ARCH])))
+    Ok(cache::key(
+        BASE_RECIPE
+            .iter()
+            .copied()
+            .chain([kind.as_str(), std::env::consts::ARCH]),
+    ))
 }
 
 /// The Debian of nodes.
@@ -221,13 +222,10 @@ pub(crate) fn obtain(
 }
 
 /// Finds or makes the Debian of nodes.
-fn base(
-    directory: &Path,
-    scratch: &Path,
-    steps: &mut Steps,
-    say: &(dyn Fn(&str) + Sync),
-) -> Result<Base, NodeError> {
-    let files = steps.run(Phase::Download, "kind's files", say, || toolchain::sources(Program::Kind))?;
+fn base(directory: &Path, scratch: &Path, steps: &mut Steps, say: &(dyn Fn(&str) + Sync)) -> Result<Base, NodeError> {
+    let files = steps.run(Phase::Download, "kind's files", say, || {
+        toolchain::sources(Program::Kind)
+    })?;
     let files = files.join("images/base/files");
     let kept = directory.join(format!("base-{}", base_key()?));
     let base = Base {
@@ -243,7 +241,10 @@ fn base(
     let debootstrap = || {
         let packages: Vec<&str> = PACKAGES.split_whitespace().collect();
         Call::new("debootstrap")
-            .args(["--variant=minbase".to_owned(), format!("--include={}", packages.join(","))])
+            .args([
+                "--variant=minbase".to_owned(),
+                format!("--include={}", packages.join(",")),
+            ])
             .within(PACKAGES_DEADLINE)
     };
     let packages = scratch.join("packages.tar");
@@ -256,11 +257,17 @@ fn base(
         let option = format!("--unpack-tarball={}", packages.display());
         debootstrap().args([&option, DEBIAN]).arg(&root).run()?;
         let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("node");
-        let script = Call::new("sh")
-            .arg(recipe.join("rootfs.sh"))
-            .args([&root, &files, &recipe.join("network.template"), &new.join("iptables")]);
+        let script = Call::new("sh").arg(recipe.join("rootfs.sh")).args([
+            &root,
+            &files,
+            &recipe.join("network.template"),
+            &new.join("iptables"),
+        ]);
         script.within(COPY).run()?;
-        let tar = Call::new("tar").args(["--numeric-owner", "-C"]).arg(&root).args(["-c", "."]);
+        let tar = Call::new("tar")
+            .args(["--numeric-owner", "-C"])
+            .arg(&root)
+            .args(["-c", "."]);
         let out = new.join("rootfs.tar.zst");
         let compress = Call::new("zstd").args(["-q", "-3", "-T0", "-o"]).arg(&out);
         compress.reading(tar).within(COPY).run()
@@ -273,7 +280,9 @@ fn base(
 fn sandbox(files: &Path) -> Result<String, NodeError> {
     let path = files.join("etc/containerd/config.toml");
     let text = fs::read_to_string(&path).map_err(failed(&path))?;
-    let found = text.lines().find_map(|line| line.trim().strip_prefix("sandbox_image = "));
+    let found = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("sandbox_image = "));
     found
         .map(|name| name.trim_matches('"').to_owned())
         .ok_or_else(|| NodeError::Recipe(format!("{} names no sandbox_image", path.display())))
@@ -348,7 +357,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let configuration = directory.path().join("etc/containerd");
         fs::create_dir_all(&configuration).unwrap();
-        fs::write(configuration.join("config.toml"), "# x\n  sandbox_image = \"host/pause:1\"\n").unwrap();
+        fs::write(
+            configuration.join("config.toml"),
+            "# x\n  sandbox_image = \"host/pause:1\"\n",
+        )
+        .unwrap();
         assert_eq!("host/pause:1", sandbox(directory.path()).unwrap());
         fs::write(configuration.join("config.toml"), "").unwrap();
         assert!(matches!(sandbox(directory.path()), Err(NodeError::Recipe(_))));

@@ -69,7 +69,11 @@ impl Steps {
 
 impl fmt::Display for Steps {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{:<44} {:>10} {:>10} {:>10}", "step", "downloads", "builds", "create")?;
+        writeln!(
+            out,
+            "{:<44} {:>10} {:>10} {:>10}",
+            "step", "downloads", "builds", "create"
+        )?;
         let row = |name: &str, times: [Option<Duration>; 3]| {
             let [downloads, builds, create] = times.map(|took| took.map(seconds).unwrap_or_default());
             format!("{name:<44} {downloads:>10} {builds:>10} {create:>10}")

@@ -49,7 +49,10 @@ fn every_descriptor_tells_the_truth() {
     };
     let entry = &json("index.json")["manifests"][0];
     assert_eq!(entry["digest"], digest);
-    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/team/tool:1.2");
+    assert_eq!(
+        entry["annotations"]["io.containerd.image.name"],
+        "docker.io/team/tool:1.2"
+    );
     assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "1.2");
     let manifest: Value = serde_json::from_slice(&of(entry)).unwrap();
     let config: Value = serde_json::from_slice(&of(&manifest["config"])).unwrap();
@@ -74,12 +77,19 @@ fn every_descriptor_tells_the_truth() {
         .map(|entry| {
             let entry = entry.unwrap();
             let header = entry.header();
-            assert_eq!((0, 0, 0), (header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()));
+            assert_eq!(
+                (0, 0, 0),
+                (header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap())
+            );
             let path = entry.path().unwrap().to_string_lossy().into_owned();
             (path, header.mode().unwrap(), header.entry_type())
         })
         .collect();
-    let (directory, link, file) = (tar::EntryType::Directory, tar::EntryType::Symlink, tar::EntryType::Regular);
+    let (directory, link, file) = (
+        tar::EntryType::Directory,
+        tar::EntryType::Symlink,
+        tar::EntryType::Regular,
+    );
     let wanted = [
         ("tmp/", 0o1777, directory),
         ("usr/", 0o755, directory),
@@ -87,7 +97,12 @@ fn every_descriptor_tells_the_truth() {
         ("usr/bin/other", 0o777, link),
         ("usr/bin/program", 0o755, file),
     ];
-    assert_eq!(wanted.map(|(path, mode, kind)| (path.to_owned(), mode, kind)).as_slice(), seen);
+    assert_eq!(
+        wanted
+            .map(|(path, mode, kind)| (path.to_owned(), mode, kind))
+            .as_slice(),
+        seen
+    );
 }
 
 #[test]

@@ -38,7 +38,13 @@ impl Workshop<'_> {
 
     fn copy(&self, from: &Path, to: &str) -> Result<(), NodeError> {
         let to_there = format!("{}:{to}", self.name);
-        self.engine.docker().arg("cp").arg(from).arg(to_there).within(STEP).run()?;
+        self.engine
+            .docker()
+            .arg("cp")
+            .arg(from)
+            .arg(to_there)
+            .within(STEP)
+            .run()?;
         self.shell(&format!("chown 0:0 {to} && chmod 0755 {to}"))?;
         Ok(())
     }
@@ -66,7 +72,9 @@ pub(super) fn pack(
         name: format!("braid-node-{}", std::process::id()),
     };
     let rootfs = Call::new("zstd").args(["-q", "-dc"]).arg(&base.tar);
-    let import = engine.docker().args(["import", "--change", "ENV container=docker", "-", &workshop.name]);
+    let import = engine
+        .docker()
+        .args(["import", "--change", "ENV container=docker", "-", &workshop.name]);
     import.reading(rootfs).within(STEP).run()?;
     engine
         .docker()
@@ -84,21 +92,32 @@ pub(super) fn pack(
     ] {
         workshop.copy(path(programs, program)?, to)?;
     }
-    workshop.shell(&format!("printf %s {KUBERNETES} >/kind/version; mkdir -p /kind/manifests"))?;
+    workshop.shell(&format!(
+        "printf %s {KUBERNETES} >/kind/version; mkdir -p /kind/manifests"
+    ))?;
     let containerd = engine.docker().args(["exec", "--detach", &workshop.name, "containerd"]);
     containerd.run()?;
     workshop.shell(CONTAINERD_ANSWERS)?;
     for image in images {
         workshop
             .exec()
-            .args(["ctr", "--namespace=k8s.io", "images", "import", "--all-platforms", "--digests"])
+            .args([
+                "ctr",
+                "--namespace=k8s.io",
+                "images",
+                "import",
+                "--all-platforms",
+                "--digests",
+            ])
             // Nothing can be unpacked on a file system that is an overlay itself: containerd does it when a container starts.
             .args(["--no-unpack", "-"])
             .stdin(open(image)?)
             .run()?;
     }
     workshop.shell(END_CONTAINERD)?;
-    let commit = engine.docker().args(["commit", "--change", ENTRYPOINT, &workshop.name, name]);
+    let commit = engine
+        .docker()
+        .args(["commit", "--change", ENTRYPOINT, &workshop.name, name]);
     commit.within(STEP).run()?;
     Ok(())
 }

@@ -47,7 +47,9 @@ impl Drop for Removed {
 
 fn docker(engine: &Engine, arguments: &[&str]) -> String {
     let mut command = Command::new("docker");
-    command.args(arguments).envs(engine.host().map(|host| ("DOCKER_HOST", host)));
+    command
+        .args(arguments)
+        .envs(engine.host().map(|host| ("DOCKER_HOST", host)));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -90,7 +92,10 @@ fn process(pid: &str) -> Option<(String, String)> {
 fn processes(engine: &Engine, nodes: &[String]) -> Vec<(String, String)> {
     let of = |node: &String| docker(engine, &["top", node, "-eo", "pid"]);
     let pids: Vec<String> = nodes.iter().map(of).collect();
-    pids.iter().flat_map(|text| text.lines().skip(1)).filter_map(|pid| process(pid.trim())).collect()
+    pids.iter()
+        .flat_map(|text| text.lines().skip(1))
+        .filter_map(|pid| process(pid.trim()))
+        .collect()
 }
 
 /// An image of one program and what it needs to know: it asks the server by its name in the cluster who the server is.
@@ -165,15 +170,29 @@ async fn run(pods: &Api<Pod>, pod: &Pod) -> String {
 
 async fn use_cluster(cluster: &Cluster) -> Vec<String> {
     let client = client(cluster).await;
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await.unwrap();
-    let nodes: Vec<String> = nodes.items.into_iter().map(|node| node.metadata.name.unwrap()).collect();
+    let nodes = Api::<Node>::all(client.clone())
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    let nodes: Vec<String> = nodes
+        .items
+        .into_iter()
+        .map(|node| node.metadata.name.unwrap())
+        .collect();
     assert_eq!(2, nodes.len(), "{nodes:?}");
     let pods: Api<Pod> = Api::namespaced(client, "default");
     for (number, node) in nodes.iter().enumerate() {
         // By name, by Service, with its own token: also from the node that runs neither DNS nor the server.
         let logs = run(&pods, &pod(&format!("asks-{number}"), node)).await;
         let version: serde_json::Value = serde_json::from_str(&logs).unwrap_or_else(|_| panic!("{logs}"));
-        assert_eq!("1.34", format!("{}.{}", version["major"].as_str().unwrap(), version["minor"].as_str().unwrap()));
+        assert_eq!(
+            "1.34",
+            format!(
+                "{}.{}",
+                version["major"].as_str().unwrap(),
+                version["minor"].as_str().unwrap()
+            )
+        );
     }
     nodes
 }
@@ -204,7 +223,10 @@ fn a_cluster_comes_runs_our_image_and_goes_without_a_trace() {
     assert_eq!(nodes.len(), containers(&cluster.engine, Some(&name)).len());
     assert!(kind::down(&name, &say).unwrap());
     assert!(!kind::down(&name, &say).unwrap(), "it goes only once");
-    let left: Vec<_> = running.into_iter().filter(|(pid, begun)| process(pid).is_some_and(|it| it.1 == *begun)).collect();
+    let left: Vec<_> = running
+        .into_iter()
+        .filter(|(pid, begun)| process(pid).is_some_and(|it| it.1 == *begun))
+        .collect();
     assert!(left.is_empty(), "processes that stayed: {left:?}");
     let directory = cluster.kubeconfig.parent().unwrap();
     assert!(!directory.exists(), "{}", directory.display());
