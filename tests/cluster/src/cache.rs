@@ -56,12 +56,18 @@ pub(crate) fn key(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    let mut key = String::new();
-    for byte in digest.finalize().iter().take(8) {
-        // Writing to a String cannot fail.
-        let _ = write!(key, "{byte:02x}");
-    }
+    let mut key = hex(&digest.finalize());
+    key.truncate(16);
     key
+}
+
+/// Bytes as digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError {

@@ -198,7 +198,7 @@ fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let from = lines.len().saturating_sub(TOLD);
     let last = lines.get(from..).unwrap_or_default();
-    last.iter().map(|line| format!("\n  {line}")).collect()
+    last.iter().flat_map(|line| ["\n  ", line]).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::command::{Call, CallError};
 use crate::steps::{Phase, Steps};
 
 /// For apt-get, which may wait for another one.
-const INSTALL: Duration = Duration::from_secs(900);
+const INSTALL: Duration = Duration::from_mins(15);
 
 /// Programs and the packages that have them.
 const PACKAGES: [(&str, &str); 7] = [

@@ -22,9 +22,9 @@ use crate::programs::BuildError;
 use crate::steps::{Phase, Steps};
 
 /// For the engine to answer after its start.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// For the engine to end: it ends what runs in it first.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Asks for no more than this machine can give.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::cache;
+
 #[cfg(test)]
 mod tests;
 
@@ -265,12 +267,16 @@ impl Image {
             "layers": layers.iter().map(layer).collect::<Vec<_>>(),
         });
         let (digest, size) = archive.add_json(&manifest)?;
-        let mut entry = descriptor("manifest.v1+json", &digest, size);
-        entry["annotations"] = json!({
-            "io.containerd.image.name": format!("{repository}:{tag}"),
-            "org.opencontainers.image.ref.name": tag,
+        let entry = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest,
+            "size": size,
+            "annotations": {
+                "io.containerd.image.name": format!("{repository}:{tag}"),
+                "org.opencontainers.image.ref.name": tag,
+            },
+            "platform": {"architecture": architecture, "os": "linux"},
         });
-        entry["platform"] = json!({"architecture": architecture, "os": "linux"});
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -292,17 +298,13 @@ impl Image {
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
         let given = self.env.iter().any(|variable| variable.starts_with("PATH="));
         let env: Vec<&String> = self.env.iter().chain((!given).then_some(&path)).collect();
-        let mut config = json!({"Env": env, "WorkingDir": "/"});
-        if !self.entrypoint.is_empty() {
-            config["Entrypoint"] = json!(self.entrypoint);
-        }
-        if !self.user.is_empty() {
-            config["User"] = json!(self.user);
-        }
-        if !self.labels.is_empty() {
-            config["Labels"] = json!(self.labels);
-        }
-        config
+        json!({
+            "Entrypoint": self.entrypoint,
+            "Env": env,
+            "Labels": self.labels,
+            "User": self.user,
+            "WorkingDir": "/",
+        })
     }
 
     /// The whole name of the repository, as containerd keeps it, and the tag.
@@ -417,12 +419,7 @@ impl<W: Write> Hashing<W> {
     }
 
     fn end(self) -> (String, u64) {
-        let hex: String = self
-            .digest
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = cache::hex(&self.digest.finalize());
         (format!("sha256:{hex}"), self.size)
     }
 }

@@ -22,11 +22,11 @@ use crate::programs::{BuildError, Obtained, Program};
 use crate::steps::{Phase, Steps};
 
 /// For kind to make a cluster.
-const CREATE: Duration = Duration::from_secs(600);
+const CREATE: Duration = Duration::from_mins(10);
 /// For nodes and the cluster's names to be ready afterwards.
-const READY: Duration = Duration::from_secs(180);
+const READY: Duration = Duration::from_mins(3);
 /// For loading an image.
-const LOAD: Duration = Duration::from_secs(300);
+const LOAD: Duration = Duration::from_mins(5);
 const LOOK: Duration = Duration::from_millis(200);
 /// More than anybody needs on one machine.
 const MOST_NODES: u8 = 9;
@@ -204,12 +204,9 @@ fn create(
 fn config(image: &NodeImage, nodes: u8) -> Value {
     let role = |number| if number == 0 { "control-plane" } else { "worker" };
     let nodes: Vec<Value> = (0..nodes).map(|number| json!({"role": role(number)})).collect();
-    let mut config = json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes});
-    if *image != NodeImage::Pinned {
-        // The node itself has a network for its pods.
-        config["networking"] = json!({"disableDefaultCNI": true});
-    }
-    config
+    // A node of ours has a network for its pods itself.
+    let network = json!({"disableDefaultCNI": *image != NodeImage::Pinned});
+    json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "networking": network, "nodes": nodes})
 }
 
 impl Cluster {
@@ -412,7 +409,7 @@ mod tests {
     fn only_our_own_image_goes_without_the_default_network() {
         let pinned = config(&NodeImage::Pinned, 2);
         assert_eq!(json!([{"role": "control-plane"}, {"role": "worker"}]), pinned["nodes"]);
-        assert_eq!(Value::Null, pinned["networking"]);
+        assert_eq!(json!({"disableDefaultCNI": false}), pinned["networking"]);
         let made = config(&NodeImage::Made("x:1".to_owned()), 1);
         assert_eq!(json!({"disableDefaultCNI": true}), made["networking"]);
     }

@@ -35,11 +35,11 @@ const BASE_RECIPE: [&str; 4] = [
 ];
 
 /// For pulling some hundred megabytes.
-const PULL: Duration = Duration::from_secs(900);
+const PULL: Duration = Duration::from_mins(15);
 /// For fetching and unpacking packages.
-const PACKAGES_DEADLINE: Duration = Duration::from_secs(1200);
+const PACKAGES_DEADLINE: Duration = Duration::from_mins(20);
 /// For writing or reading an image.
-const COPY: Duration = Duration::from_secs(300);
+const COPY: Duration = Duration::from_mins(5);
 
 mod pack;
 

@@ -19,7 +19,7 @@ pub(crate) const RECIPE: [&str; 4] = ["CGO_ENABLED=0", "-mod=readonly", "-buildv
 const OLDEST: (u32, u32) = (1, 21);
 
 /// For fetching one module.
-const FETCH: Duration = Duration::from_secs(300);
+const FETCH: Duration = Duration::from_mins(5);
 
 /// Why there is no Go.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::programs::{KUBERNETES, Obtained, Program};
 
 /// For one step of it, on a slow disk.
-const STEP: Duration = Duration::from_secs(300);
+const STEP: Duration = Duration::from_mins(5);
 /// What every node starts.
 const ENTRYPOINT: &str = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
 /// systemd's own signal for an orderly end.

@@ -23,7 +23,7 @@ use serde_json::json;
 
 const IMAGE: &str = "braid.local/asks-the-server:1";
 /// For a pod to be done, on a slow machine.
-const DONE: Duration = Duration::from_secs(120);
+const DONE: Duration = Duration::from_mins(2);
 /// Where pods find their service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
