@@ -12,7 +12,7 @@ pub const ALONE: &str = "cargo xtask test --only cluster";
 
 /// Finds or builds the programs, and says where the time went.
 pub fn obtain() -> anyhow::Result<()> {
-    let obtained = programs::obtain(&Program::ALL, &|what| println!("{what}"))?;
+    let obtained = programs::obtain(&Program::SERVER_AND_CLIENT, &|what| println!("{what}"))?;
     for built in &obtained.programs {
         let took = built.took.map_or_else(|| "from the cache".to_owned(), seconds);
         println!("{:<24} {took:>14}  {}", built.program.name(), built.path.display());
@@ -25,8 +25,17 @@ pub fn obtain() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests on a real server.
+/// The tests on a real server. What was proved is printed: how many cases, how large the definitions are.
 pub fn tests() -> Command {
+    test("real", &["--show-output"])
+}
+
+/// The tests on a cluster in containers: they say where they are, for the first one takes many minutes.
+pub fn kind_tests() -> Command {
+    test("kind", &["--nocapture"])
+}
+
+fn test(name: &str, options: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args([
         "test",
@@ -36,10 +45,10 @@ pub fn tests() -> Command {
         "real",
         "--locked",
         "--test",
-        "real",
+        name,
+        "--",
     ]);
-    // What was proved is printed: how many cases, how large the definitions are.
-    command.args(["--", "--show-output"]);
+    command.args(options);
     command
 }
 

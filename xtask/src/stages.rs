@@ -23,7 +23,7 @@ const DENY: &str = "0.20.2";
 /// Options of `test`.
 #[derive(Args)]
 pub struct TestOptions {
-    /// Leaves out what is slow or needs more than the Rust toolchain: end-to-end tests, a real API server, licences, documentation
+    /// Leaves out what is slow or needs more than the Rust toolchain: end-to-end tests, a real API server, a cluster, licences, documentation
     #[arg(long)]
     quick: bool,
     /// Also checks dependencies against the database of known vulnerabilities, which needs the network
@@ -183,6 +183,11 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 cluster::obtain()?;
                 counted(cluster::tests())
             }),
+        });
+        stages.push(Stage {
+            name: "kind",
+            alone: "cargo xtask test --only kind".to_owned(),
+            run: Box::new(|| counted(cluster::kind_tests())),
         });
         let advisories = options.advisories;
         stages.push(Stage {

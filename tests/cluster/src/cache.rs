@@ -28,6 +28,48 @@ fn root_of(cache: Option<std::ffi::OsString>, home: Option<std::ffi::OsString>) 
     Ok(base.join("braid/programs"))
 }
 
+/// The place of something else that is kept, beside the programs; made if need be.
+pub(crate) fn directory(name: &str) -> Result<PathBuf, BuildError> {
+    let directory = root()?.with_file_name(name);
+    fs::create_dir_all(&directory).map_err(failed(&directory))?;
+    Ok(directory)
+}
+
+/// Waits until no other process has the directory. The lock ends with its holder, however that ends.
+pub(crate) fn lock(directory: &Path, busy: &dyn Fn()) -> Result<File, BuildError> {
+    fs::create_dir_all(directory).map_err(failed(directory))?;
+    let path = directory.join(".lock");
+    let lock = File::create(&path).map_err(failed(&path))?;
+    match lock.try_lock() {
+        Ok(()) => return Ok(lock),
+        Err(TryLockError::WouldBlock) => busy(),
+        Err(TryLockError::Error(source)) => return Err(BuildError::Cache { path, source }),
+    }
+    lock.lock().map_err(failed(&path))?;
+    Ok(lock)
+}
+
+/// A short digest of all that goes into something that is kept.
+pub(crate) fn key(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part);
+        digest.update([0]);
+    }
+    let mut key = hex(&digest.finalize());
+    key.truncate(16);
+    key
+}
+
+/// Bytes as digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::Cache { path, source }
@@ -42,24 +84,14 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(root: &Path, program: Program) -> Result<Self, BuildError> {
         let module = program.module();
-        let mut digest = Sha256::new();
-        for pins in ["go.mod", "go.sum"] {
-            let file = module.directory().join(pins);
-            digest.update(fs::read(&file).map_err(failed(&file))?);
-            digest.update([0]);
+        let mut parts = Vec::new();
+        for input in ["go.mod", "go.sum"].iter().chain(module.sources) {
+            let file = module.directory().join(input);
+            parts.push(fs::read(&file).map_err(failed(&file))?);
         }
-        for part in [module.ldflags, std::env::consts::OS, std::env::consts::ARCH]
-            .iter()
-            .chain(&RECIPE)
-        {
-            digest.update(part);
-            digest.update([0]);
-        }
-        let mut key = String::new();
-        for byte in digest.finalize().iter().take(8) {
-            // Writing to a String cannot fail.
-            let _ = write!(key, "{byte:02x}");
-        }
+        let platform = [module.ldflags, std::env::consts::OS, std::env::consts::ARCH];
+        parts.extend(platform.iter().chain(&RECIPE).map(|part| part.as_bytes().to_vec()));
+        let key = key(parts);
         let directory = root.join(format!("{}-{}-{key}", module.name, module.version));
         let file = directory.join(program.name());
         Ok(Self { directory, file })
@@ -72,16 +104,13 @@ impl Slot {
 
     /// Waits until no other process builds from the same module. The lock ends with its holder, however that ends.
     pub(crate) fn lock(&self, say: &dyn Fn(&str)) -> Result<File, BuildError> {
-        fs::create_dir_all(&self.directory).map_err(failed(&self.directory))?;
-        let path = self.directory.join(".lock");
-        let lock = File::create(&path).map_err(failed(&path))?;
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) => say("another process builds it; waiting"),
-            Err(TryLockError::Error(source)) => return Err(BuildError::Cache { path, source }),
-        }
-        lock.lock().map_err(failed(&path))?;
-        Ok(lock)
+        lock(&self.directory, &|| say("another process builds it; waiting"))
+    }
+
+    /// Tells modules apart that have different pins or are built in another way.
+    pub(crate) fn key(&self) -> String {
+        let module = self.directory.file_name().unwrap_or_default();
+        module.to_string_lossy().into_owned()
     }
 
     /// Lets `build` write a file and puts it into place.

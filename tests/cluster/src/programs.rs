@@ -13,6 +13,14 @@ use crate::toolchain::{self, ToolchainError};
 pub const KUBERNETES: &str = "v1.34.4";
 /// Version of etcd: the one of `go/etcd/go.mod`.
 pub const ETCD: &str = "v3.6.16";
+/// Version of kind: the one of `go/kind/go.mod`.
+pub const KIND: &str = "v0.32.0";
+/// Version of CoreDNS: the one of `go/coredns/go.mod`, and the one that kubeadm of [`KUBERNETES`] asks for.
+pub const COREDNS: &str = "v1.12.1";
+/// Version of Helm: the one of `go/helm/go.mod`.
+pub const HELM: &str = "v4.3.1";
+/// Version of the container runtime interface that the programs of `go/node` speak.
+pub const CRI: &str = "v0.34.4";
 
 /// A program that tests can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +33,24 @@ pub enum Program {
     KubeControllerManager,
     /// The command-line client.
     Kubectl,
+    /// Finds nodes for pods.
+    KubeScheduler,
+    /// Services on a node.
+    KubeProxy,
+    /// Pods on a node.
+    Kubelet,
+    /// Makes nodes of machines.
+    Kubeadm,
+    /// Names in a cluster.
+    Coredns,
+    /// Clusters in containers.
+    Kind,
+    /// Installs charts.
+    Helm,
+    /// What kind asks of `crictl`; our own.
+    Crictl,
+    /// Holds a pod's namespaces; our own.
+    Pause,
 }
 
 /// A Go module of this crate, below `go/`, whose `go.mod` and `go.sum` pin what programs are built from.
@@ -36,6 +62,8 @@ pub(crate) struct Module {
     pub(crate) version: &'static str,
     /// For the linker: versions that programs report.
     pub(crate) ldflags: &'static str,
+    /// Sources that lie in the directory itself.
+    pub(crate) sources: &'static [&'static str],
 }
 
 const KUBERNETES_MODULE: Module = Module {
@@ -43,22 +71,80 @@ const KUBERNETES_MODULE: Module = Module {
     version: KUBERNETES,
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 -X \
               k8s.io/component-base/version.gitMinor=34",
+    sources: &[],
 };
 const ETCD_MODULE: Module = Module {
     name: "etcd",
     version: ETCD,
     ldflags: "-s -w",
+    sources: &[],
+};
+const KIND_MODULE: Module = Module {
+    name: "kind",
+    version: KIND,
+    ldflags: "-s -w",
+    sources: &[],
+};
+const COREDNS_MODULE: Module = Module {
+    name: "coredns",
+    version: COREDNS,
+    ldflags: "-s -w",
+    sources: &[],
+};
+const HELM_MODULE: Module = Module {
+    name: "helm",
+    version: HELM,
+    ldflags: "-s -w",
+    sources: &[],
+};
+const NODE_MODULE: Module = Module {
+    name: "node",
+    version: CRI,
+    ldflags: "-s -w",
+    sources: &["crictl/main.go", "pause/main.go"],
 };
 
 impl Program {
     /// What [`crate::RealApiServer`] runs.
     pub const SERVER: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager];
-    /// All of them.
-    pub const ALL: [Self; 4] = [
+    /// The same, and the client.
+    pub const SERVER_AND_CLIENT: [Self; 4] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::Kubectl,
+    ];
+    /// What works with a cluster, however its nodes came to be.
+    pub const CLUSTER: [Self; 2] = [Self::Kind, Self::Kubectl];
+    /// What a node is made of.
+    pub const NODE: [Self; 11] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::Kubectl,
+        Self::KubeScheduler,
+        Self::KubeProxy,
+        Self::Kubelet,
+        Self::Kubeadm,
+        Self::Coredns,
+        Self::Crictl,
+        Self::Pause,
+    ];
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::Kubectl,
+        Self::KubeScheduler,
+        Self::KubeProxy,
+        Self::Kubelet,
+        Self::Kubeadm,
+        Self::Coredns,
+        Self::Kind,
+        Self::Helm,
+        Self::Crictl,
+        Self::Pause,
     ];
 
     /// The name of its file.
@@ -68,6 +154,15 @@ impl Program {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::KubeProxy => "kube-proxy",
+            Self::Kubelet => "kubelet",
+            Self::Kubeadm => "kubeadm",
+            Self::Coredns => "coredns",
+            Self::Kind => "kind",
+            Self::Helm => "helm",
+            Self::Crictl => "crictl",
+            Self::Pause => "pause",
         }
     }
 
@@ -78,6 +173,15 @@ impl Program {
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Self::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
+            Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Self::Kubeadm => "k8s.io/kubernetes/cmd/kubeadm",
+            Self::Coredns => "github.com/coredns/coredns",
+            Self::Kind => "sigs.k8s.io/kind",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Crictl => "braid.dev/tests/cluster/node/crictl",
+            Self::Pause => "braid.dev/tests/cluster/node/pause",
         }
     }
 
@@ -85,7 +189,17 @@ impl Program {
     pub(crate) const fn module(self) -> Module {
         match self {
             Self::Etcd => ETCD_MODULE,
-            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => KUBERNETES_MODULE,
+            Self::KubeApiserver
+            | Self::KubeControllerManager
+            | Self::Kubectl
+            | Self::KubeScheduler
+            | Self::KubeProxy
+            | Self::Kubelet
+            | Self::Kubeadm => KUBERNETES_MODULE,
+            Self::Coredns => COREDNS_MODULE,
+            Self::Kind => KIND_MODULE,
+            Self::Helm => HELM_MODULE,
+            Self::Crictl | Self::Pause => NODE_MODULE,
         }
     }
 }
@@ -207,10 +321,16 @@ mod tests {
             let file = module.directory().join("go.mod");
             let pins = std::fs::read_to_string(&file).unwrap();
             // `go.etcd.io/etcd/server/v3` is a module and a package, `k8s.io/kubernetes/cmd/kubectl` is a package of a module.
+            // Our own programs take their version from the interface that they speak.
+            let package = if module.sources.is_empty() {
+                program.package()
+            } else {
+                "k8s.io/cri-api"
+            };
             let found = pins.lines().any(|line| {
                 let line = line.trim().trim_start_matches("require ");
                 line.split_once(' ')
-                    .is_some_and(|(path, version)| version == module.version && program.package().starts_with(path))
+                    .is_some_and(|(path, version)| version == module.version && package.starts_with(path))
             });
             assert!(found, "{}: no {} {}", file.display(), program.package(), module.version);
         }
@@ -220,6 +340,11 @@ mod tests {
     #[test]
     fn programs_are_pinned_by_imports() {
         for program in Program::ALL {
+            if let [_, ..] = program.module().sources {
+                let main = format!("{}/main.go", program.name());
+                assert!(program.module().sources.contains(&main.as_str()), "{main}");
+                continue;
+            }
             let file = program.module().directory().join("tools.go");
             let imports = std::fs::read_to_string(&file).unwrap();
             let line = format!("_ \"{}\"", program.package());

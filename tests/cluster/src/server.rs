@@ -87,7 +87,7 @@ impl Builder {
 
     /// Builds the programs if need be, and starts them. Ready are: the API, the definitions and the controllers.
     pub async fn start(self) -> Result<RealApiServer, StartError> {
-        let programs = tokio::task::spawn_blocking(|| programs::obtain(&Program::ALL, &tell)).await;
+        let programs = tokio::task::spawn_blocking(|| programs::obtain(&Program::SERVER_AND_CLIENT, &tell)).await;
         let programs = programs.map_err(|error| StartError::Client(error.to_string()))??;
         let mut server = RealApiServer::start(programs).await?;
         for definition in &self.definitions {

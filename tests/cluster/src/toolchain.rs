@@ -5,10 +5,11 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::command::Call;
 use crate::programs::{BuildError, Program};
 
 /// How programs are built, but for their linker flags: static, without paths of the machine.
@@ -16,6 +17,9 @@ pub(crate) const RECIPE: [&str; 4] = ["CGO_ENABLED=0", "-mod=readonly", "-buildv
 
 /// The oldest Go that can fetch another by itself.
 const OLDEST: (u32, u32) = (1, 21);
+
+/// For fetching one module.
+const FETCH: Duration = Duration::from_mins(5);
 
 /// Why there is no Go.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,27 @@ pub(crate) fn download(program: Program, say: &dyn Fn(&str)) -> Result<Duration,
     let arguments = ["list", "-mod=readonly", "-deps", "-f={{\"\"}}", program.package()].map(OsString::from);
     call(program, &arguments)?;
     Ok(begun.elapsed())
+}
+
+/// Where the verified sources of a program lie whose package is the root of its module, as that of kind is.
+pub(crate) fn sources(program: Program) -> Result<PathBuf, BuildError> {
+    let directory = program.module().directory();
+    let call = Call::new("sh")
+        // A call of Go reads its module from the directory that it is started in.
+        .args(["-c", r#"cd "$1" && exec go mod download -json "$2""#, "sh"])
+        .arg(&directory)
+        .arg(program.package())
+        .env("GOWORK", "off")
+        .within(FETCH);
+    let failed = |reason: String| BuildError::Go {
+        command: format!("go mod download {}", program.package()),
+        directory: directory.clone(),
+        reason,
+    };
+    let answer = call.run().map_err(|error| failed(error.to_string()))?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).map_err(|error| failed(error.to_string()))?;
+    let found = answer.get("Dir").and_then(serde_json::Value::as_str).map(PathBuf::from);
+    found.ok_or_else(|| failed("it does not say where the module lies".to_owned()))
 }
 
 /// Builds a program into a file.
