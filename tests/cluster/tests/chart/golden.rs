@@ -17,7 +17,8 @@ fn without_definitions(text: &str) -> String {
     let documents = text.split("---\n").filter(|document| !document.trim().is_empty());
     let is_definition = |document: &&str| document.contains("\nkind: CustomResourceDefinition\n");
     let kept = documents.filter(|document| !is_definition(document));
-    kept.map(|document| format!("---\n{}\n", document.trim_end())).collect()
+    let kept: Vec<&str> = kept.map(str::trim_end).collect();
+    format!("---\n{}\n", kept.join("\n---\n"))
 }
 
 #[test]
