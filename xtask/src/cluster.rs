@@ -12,7 +12,8 @@ pub const ALONE: &str = "cargo xtask test --only cluster";
 
 /// Finds or builds the programs, and says where the time went.
 pub fn obtain() -> anyhow::Result<()> {
-    let obtained = programs::obtain(&Program::SERVER_AND_CLIENT, &|what| println!("{what}"))?;
+    let wanted: Vec<Program> = Program::SERVER_AND_CLIENT.into_iter().chain([Program::Helm]).collect();
+    let obtained = programs::obtain(&wanted, &|what| println!("{what}"))?;
     for built in &obtained.programs {
         let took = built.took.map_or_else(|| "from the cache".to_owned(), seconds);
         println!("{:<24} {took:>14}  {}", built.program.name(), built.path.display());
@@ -25,17 +26,17 @@ pub fn obtain() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests on a real server. What was proved is printed: how many cases, how large the definitions are.
+/// The tests on a real server, and those of the charts. What was proved is printed: how many cases, how large the definitions are.
 pub fn tests() -> Command {
-    test("real", &["--show-output"])
+    test(&["real", "chart"], &["--show-output"])
 }
 
 /// The tests on a cluster in containers: they say where they are, for the first one takes many minutes.
 pub fn kind_tests() -> Command {
-    test("kind", &["--nocapture"])
+    test(&["kind"], &["--nocapture"])
 }
 
-fn test(name: &str, options: &[&str]) -> Command {
+fn test(names: &[&str], options: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args([
         "test",
@@ -44,10 +45,9 @@ fn test(name: &str, options: &[&str]) -> Command {
         "--features",
         "real",
         "--locked",
-        "--test",
-        name,
-        "--",
+        "--no-fail-fast",
     ]);
+    command.args(names.iter().flat_map(|name| ["--test", name])).arg("--");
     command.args(options);
     command
 }

@@ -79,7 +79,9 @@ async fn renew(admin: &Client, who: &Client, name: &str) -> (u16, String) {
 /// Two workers, their Leases and one of somebody else's.
 async fn set_up(server: &RealApiServer, admin: &Client) {
     server.create_namespace(NAMESPACE).await.unwrap();
-    let charts = repository("charts/braid/templates");
+    server.create_namespace("braid-system").await.unwrap();
+    // What the chart renders: another test compares the file with the chart.
+    let rendered = repository("tests/cluster/tests/chart/golden/default.yaml");
     kubectl(
         server,
         &[
@@ -87,7 +89,7 @@ async fn set_up(server: &RealApiServer, admin: &Client) {
             "--validate=strict",
             "--warnings-as-errors",
             "-f",
-            charts.to_str().unwrap(),
+            rendered.to_str().unwrap(),
         ],
     );
     kubectl(

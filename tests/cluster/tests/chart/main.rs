@@ -1,0 +1,13 @@
+//! The Helm charts: what they render, what they refuse, and what a real API server says of it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod golden;
+mod helm;
+mod refusals;
+mod server;
