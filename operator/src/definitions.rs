@@ -20,9 +20,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Waits until the definitions fit; says meanwhile why they do not. `false`: told to stop before.
 pub async fn wait(client: &Client, ready: &Arc<Readiness>, stop: &CancellationToken) -> bool {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     loop {
-        let looked = stop.run_until_cancelled(look(&api)).await;
+        let looked = stop.run_until_cancelled(look(client)).await;
         let Some(found) = looked else { return false };
         let Err(problem) = found else {
             ready.now();
@@ -36,8 +35,12 @@ pub async fn wait(client: &Client, ready: &Arc<Readiness>, stop: &CancellationTo
     }
 }
 
-/// What is wrong with the definitions.
-async fn look(api: &Api<CustomResourceDefinition>) -> Result<(), String> {
+/// Looks once.
+///
+/// # Errors
+/// What is wrong with the definitions, and what to do.
+pub async fn look(client: &Client) -> Result<(), String> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for ours in braid_crds::definitions() {
         let name = ours.name_any();
         let stored = match call("read a definition", api.get(&name)).await {

@@ -22,6 +22,7 @@ pub mod leases;
 pub mod names;
 pub mod pods;
 pub mod pool;
+pub mod probe;
 pub mod runtime;
 pub mod service;
 pub mod workflow;
@@ -40,6 +41,8 @@ pub struct Options {
     pub identity: String,
     /// Where the leader's Lease is.
     pub namespace: String,
+    /// The leader's Lease.
+    pub lease_name: String,
     /// Workers for a run.
     pub workers: i32,
     /// How long a worker's Lease lasts.
@@ -64,6 +67,7 @@ impl Options {
         Self {
             identity: identity.into(),
             namespace: "default".into(),
+            lease_name: runtime::LEADER_LEASE.into(),
             workers,
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),

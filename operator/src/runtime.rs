@@ -44,7 +44,7 @@ const BACKOFF: Duration = Duration::from_millis(20);
 /// The longest wait after a failed pass.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// The leader's Lease.
+/// The leader's Lease where nobody says another.
 pub const LEADER_LEASE: &str = "braid-operator";
 /// Changes of workers that may be on their way to the passes.
 const BELLS: usize = 1024;
@@ -88,7 +88,7 @@ pub async fn run(
 ) -> Result<(), OperatorError> {
     let leases = Api::namespaced(client.clone(), &options.namespace);
     let times = Times::of(options.leader_lease);
-    let elector = Elector::new(leases, LEADER_LEASE, &options.identity, times)?.drain(Duration::from_secs(5));
+    let elector = Elector::new(leases, &options.lease_name, &options.identity, times)?.drain(Duration::from_secs(5));
     let ended = elector
         .run(stop.clone(), |lead| {
             let (client, options, pods, counters) = (client.clone(), options.clone(), pods.clone(), counters.clone());

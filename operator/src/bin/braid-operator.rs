@@ -1,19 +1,21 @@
-//! The operator of a cluster.
+//! The operator of a cluster: `run` operates, `check` asks an installation how it is.
 //!
-//! It waits until the API server has its definitions, contends for the lead, and ends after SIGTERM with the Lease released. Exit
-//! codes: 0 after a signal, 1 when it cannot go on, 2 for a wrong command line.
+//! `run` waits until the API server has its definitions, contends for the lead, and ends after SIGTERM with the Lease released.
+//! Exit codes: 0 after a signal or when all is well, 1 when it cannot go on or something is wrong, 2 for a wrong command line.
 
 use std::{collections::BTreeSet, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use braid_operator::{
     Counters, Options, definitions,
     jobs::{JobPods, PodOptions},
-    runtime::Chain,
+    probe,
+    runtime::{Chain, LEADER_LEASE},
     service::{self, Readiness},
 };
-use clap::Parser;
-use k8s_openapi::api::core::v1::ResourceRequirements;
-use kube::Client;
+use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::ResourceRequirements};
+use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -25,13 +27,49 @@ use tracing_subscriber::EnvFilter;
 /// Turns Workflow objects into work on workers, and what they did into status.
 #[derive(Debug, Parser)]
 #[command(name = "braid-operator", version)]
-struct Args {
-    /// Who this operator is among others; in a pod its name.
-    #[arg(long, env = "POD_NAME")]
-    identity: String,
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Operate until told to end.
+    Run(Box<Run>),
+    /// Ask an installation how it is: its definitions, its leader, its probes.
+    Check(Check),
+}
+
+/// The Lease that operators contend for.
+#[derive(Debug, Args)]
+struct Lead {
     /// The namespace of the leader's Lease; in a pod its own.
     #[arg(long, env = "NAMESPACE")]
     namespace: String,
+    /// The leader's Lease. Operators that contend for different ones must watch different namespaces.
+    #[arg(long, env = "BRAID_LEASE_NAME", default_value = LEADER_LEASE)]
+    lease_name: String,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    lead: Lead,
+    /// Where the operators' metrics port is, as in http://braid-operator:8080.
+    #[arg(long)]
+    url: Uri,
+    /// How long all may take to be well, in seconds.
+    #[arg(long, default_value_t = 60)]
+    timeout_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    lead: Lead,
+    /// Who this operator is among others; in a pod its name.
+    #[arg(long, env = "POD_NAME")]
+    identity: String,
     /// The only namespaces whose objects are looked at, separated by commas; without it all are.
     #[arg(long, env = "BRAID_WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
@@ -73,14 +111,18 @@ fn resources(text: &str) -> Result<ResourceRequirements, serde_json::Error> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("BRAID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .init();
-    match Box::pin(operate(args)).await {
+    let done = match cli.command {
+        Command::Run(args) => Box::pin(operate(*args)).await,
+        Command::Check(args) => Box::pin(check(args)).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error, "the operator ends");
@@ -89,12 +131,38 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn operate(args: Args) -> Result<(), String> {
+/// Asks until all is well, or says what is not.
+async fn check(args: Check) -> Result<(), String> {
+    let client = client().await?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &args.lead.namespace);
+    let until = tokio::time::Instant::now() + Duration::from_secs(args.timeout_seconds);
+    loop {
+        let found = probe::ask(&client, &leases, &args.lead.lease_name, &args.url).await;
+        match found {
+            Ok(leader) => {
+                tracing::info!(
+                    leader,
+                    "the definitions fit, an operator leads, and all that were asked are ready"
+                );
+                return Ok(());
+            }
+            Err(problem) if tokio::time::Instant::now() >= until => return Err(problem),
+            Err(problem) => tracing::info!(problem, "not yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+async fn client() -> Result<Client, String> {
+    Client::try_default()
+        .await
+        .map_err(|error| format!("no way to the API server: {}", Chain(&error)))
+}
+
+async fn operate(args: Run) -> Result<(), String> {
     let stop = CancellationToken::new();
     let signals = tokio::spawn(stop_on_signals(stop.clone())?);
-    let client = Client::try_default()
-        .await
-        .map_err(|error| format!("no way to the API server: {}", Chain(&error)))?;
+    let client = client().await?;
     let counters = Arc::new(Counters::default());
     let mut registry = Registry::with_prefix("braid_operator");
     counters.register(&mut registry);
@@ -122,7 +190,7 @@ async fn operate(args: Args) -> Result<(), String> {
 }
 
 /// Contends and leads until told to stop.
-async fn lead(args: Args, client: Client, counters: Arc<Counters>, stop: &CancellationToken) -> Result<(), String> {
+async fn lead(args: Run, client: Client, counters: Arc<Counters>, stop: &CancellationToken) -> Result<(), String> {
     // An empty variable is the way of a chart to say nothing.
     let namespaces: BTreeSet<String> = args
         .watch_namespaces
@@ -141,7 +209,8 @@ async fn lead(args: Args, client: Client, counters: Arc<Counters>, stop: &Cancel
         },
     ));
     let options = Options {
-        namespace: args.namespace,
+        namespace: args.lead.namespace,
+        lease_name: args.lead.lease_name,
         watch: namespaces.clone(),
         worker_lease: Duration::from_secs(args.worker_lease_seconds),
         leader_lease: Duration::from_secs(args.leader_lease_seconds),
