@@ -27,7 +27,7 @@ pub use duration::Duration;
 pub use ids::{CardDigest, Cursor, PartitionRange, PlanDigest, Round, ShardId, StartId};
 pub use intervals::Intervals;
 pub use plan::{Plan, PlanSpec};
-pub use pool::{PodClass, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
+pub use pool::{DataVolume, PodClass, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
 pub use quantity::{ByteSize, CountOrPercent};
 pub use status::{StepStatus, WorkflowStatus};
 pub use worker::{Worker, WorkerSpec, WorkerStatus};

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::schema;
+use crate::{schema, workflow::FilesVolume};
 
 /// So many workers for a run.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,11 @@ use crate::schema;
     shortname = "bwp",
     category = "braid",
     derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.workers",
+        status_replicas_path = ".status.workers",
+        label_selector_path = ".status.selector"
+    ),
     printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.workers"),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.workers"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready")
@@ -46,6 +51,10 @@ pub struct PodClass {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// What the workers read data from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1))]
+    pub data: Vec<DataVolume>,
     /// The resources of `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]
@@ -66,6 +75,17 @@ pub struct PodClass {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]
     pub security_context: Option<Value>,
+}
+
+/// A volume of data, mounted into the worker under its name.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataVolume {
+    /// The name of the data.
+    #[schemars(length(min = 1, max = 30))]
+    pub name: String,
+    /// Where they are.
+    pub volume: FilesVolume,
 }
 
 impl PodClass {
@@ -89,6 +109,10 @@ pub struct WorkerPoolStatus {
     /// Workers that have said who they are.
     #[serde(default)]
     pub ready: i32,
+    /// Which pods they are, as a selector of labels.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub selector: String,
     /// Why there are fewer than wanted; empty: there are not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]

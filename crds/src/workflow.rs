@@ -30,7 +30,7 @@ use crate::{ByteSize, CountOrPercent, Duration, WorkflowStatus, limits, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel and maxFailedPartitions: create another Workflow"),
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel, maxFailedPartitions and pools[].workers: create another Workflow"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
 )]
 pub struct WorkflowSpec {
@@ -47,7 +47,7 @@ pub struct WorkflowSpec {
     /// Where steps run: workers of one kind each. A step without `pool` uses the one named `default`, which need not be declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "pools are immutable: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self.size() == oldSelf.size() && self.all(pool, oldSelf.exists(old, old.name == pool.name))", "pools are immutable but for their workers: create another Workflow"))]
     pub pools: Vec<Pool>,
     /// The work. The order means nothing: a step starts when all in its `after` are done.
     #[schemars(length(min = 1, max = 64))]
@@ -73,9 +73,11 @@ pub struct WorkflowSpec {
     pub cancel: bool,
 }
 
-/// Workers of one kind, in a cluster. On a laptop the machine itself is every pool.
+/// Workers, in a cluster. On a laptop the machine itself is every pool. Steps whose programs need different pods (another image, other
+/// resources) have workers of different kinds in one pool, which share its maximum.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.template) == has(oldSelf.template)", "a pool is immutable but for its workers: create another Workflow"))]
 pub struct Pool {
     /// A DNS label.
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
@@ -84,6 +86,27 @@ pub struct Pool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]
     pub template: Option<Value>,
+    /// How many workers. May change while the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<PoolWorkers>,
+}
+
+/// How many workers a pool has: as many as there is something to do for, between these.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.min) || !has(self.max) || self.min <= self.max", "workers.min cannot be more than workers.max"))]
+pub struct PoolWorkers {
+    /// Workers that stay while the run goes on, also with nothing to do; absent: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min: Option<i32>,
+    /// Workers at most, of all kinds together; absent: as the operator was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: Option<i32>,
+    /// For how long workers stay that have nothing to do; absent: 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
 }
 
 /// The type of a parameter.
@@ -142,17 +165,66 @@ pub struct Data {
     pub files: Files,
 }
 
-/// Files on the machine where the workers run.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Files on the machine where the workers run, or on a volume.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.volume) == has(oldSelf.volume)", "files are immutable: create another Workflow"))]
 pub struct Files {
-    /// A path, absolute or below the directory of the run, with `*`, `**`, `?`, `[..]` and `{a,b}`; `$( )` is an
-    /// expression. A leading `~/` is the home directory.
+    /// Where they are in a cluster; workers read it, and programs do not see it. On a laptop only `hostPath` is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<FilesVolume>,
+    /// A path with `*`, `**`, `?`, `[..]` and `{a,b}`; `$( )` is an expression. Below the root of the volume, if there is one;
+    /// else, on a laptop, absolute or below the directory of the run, and a leading `~/` is the home directory.
     #[schemars(length(min = 1, max = 1024))]
     pub url: String,
     /// How the bytes divide into records.
     #[serde(default)]
     pub format: Format,
+}
+
+/// A volume with files: one of these.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("[has(self.persistentVolumeClaim), has(self.hostPath), has(self.configMap)].filter(given, given).size() == 1", "a volume is one of persistentVolumeClaim, hostPath, configMap")
+)]
+pub struct FilesVolume {
+    /// A claim in the namespace of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimVolume>,
+    /// A directory of the nodes, or of the laptop. Clusters may forbid it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<HostPathVolume>,
+    /// The keys of a `ConfigMap` in the namespace of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapVolume>,
+}
+
+/// A claim.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimVolume {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: String,
+}
+
+/// A directory of the nodes.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPathVolume {
+    /// Its absolute path.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/"))]
+    pub path: String,
+}
+
+/// A `ConfigMap`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapVolume {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// How the bytes of a file divide into records.

@@ -191,7 +191,12 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
         }
         let split = over.split.as_ref();
         source.files = Some(FilesSource {
-            url,
+            // A volume is mounted under the name of its data.
+            url: if data.files.volume.is_some() {
+                format!("{name}/{url}")
+            } else {
+                url
+            },
             files: split.and_then(|split| split.files).unwrap_or(0),
             bytes: split
                 .and_then(|split| split.bytes.as_ref())

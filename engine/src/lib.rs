@@ -15,6 +15,7 @@ pub mod plan;
 pub mod protocol;
 pub mod reduce;
 pub mod retry;
+pub mod scale;
 pub mod settlement;
 pub mod suggest;
 pub mod validate;

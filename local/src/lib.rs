@@ -18,6 +18,7 @@ use braid_apiserver::{ApiServer, BuildError, Faults};
 use braid_operator::{Counters, Options as OperatorOptions, pods::PodView};
 use braid_sync::heartbeat::Rhythm;
 use braid_worker::{
+    ground::Ground,
     runner::{
         Limits, NoopRunner, ShimCommand, ShimRunner,
         logs::{LogFiles, LogSink, NoLogs},
@@ -263,7 +264,7 @@ impl LocalCluster {
 fn body(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Body {
     let (turns, limits) = (settings.hands.clone(), settings.shim_limits.clone());
     let started = AtomicUsize::new(0);
-    let mut options = WorkerOptions::new(settings.base_dir.clone());
+    let mut options = WorkerOptions::new(Ground::Open(settings.base_dir.clone()));
     options.rhythm = Rhythm::every(settings.worker_lease / 3);
     Arc::new(move |pod: PodView, stop| {
         let hands = turns.of(started.fetch_add(1, Ordering::Relaxed));

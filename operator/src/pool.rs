@@ -95,6 +95,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
     let alive = mine.iter().filter(|pod| pod.state == PodState::Alive).count();
     let ready = desks.iter().filter(|desk| !is_gone(desk) && started(desk)).count();
     let status = WorkerPoolStatus {
+        selector: format!("{}={}", names::POOL_UID, reference.uid),
         observed_generation: pool.metadata.generation,
         workers: i32::try_from(alive).unwrap_or(i32::MAX),
         ready: i32::try_from(ready).unwrap_or(i32::MAX),

@@ -2,6 +2,7 @@
 
 mod desk;
 pub mod frames;
+pub mod ground;
 mod planner;
 mod reader;
 pub mod runner;

@@ -28,7 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, api::PostParams};
 use walkdir::WalkDir;
 
-use crate::{desk::pause, reader::modified_nanos};
+use crate::{desk::pause, ground::Ground, reader::modified_nanos};
 
 /// The deepest directory that is looked into.
 const DEPTH: usize = 64;
@@ -189,14 +189,16 @@ impl Pattern {
     }
 
     /// The files that match, in the order of their paths' bytes. Blocks.
-    pub(crate) fn list(&self, base_dir: &Path) -> Result<Vec<PlannedFile>, PlanningError> {
+    pub(crate) fn list(&self, ground: &Ground) -> Result<Vec<PlannedFile>, PlanningError> {
         let Some(glob) = &self.glob else {
-            return self.single(base_dir);
+            return self.single(ground);
         };
-        let start = base_dir.join(&self.root);
+        self.check(ground)?;
+        let start = ground.base().join(&self.root);
         let mut files = Vec::new();
         let shown = |name: &std::ffi::OsStr| self.hidden || !name.to_string_lossy().starts_with('.');
         let entries = WalkDir::new(&start)
+            .follow_root_links(matches!(ground, Ground::Open(_)))
             .max_depth(DEPTH)
             .into_iter()
             .filter_entry(|entry| entry.depth() == 0 || shown(entry.file_name()));
@@ -221,7 +223,7 @@ impl Pattern {
             if entry.file_type().is_dir() || !glob.is_match(&path) {
                 continue;
             }
-            match std::fs::metadata(entry.path()) {
+            match ground.metadata(&path) {
                 Ok(metadata) if metadata.is_file() => files.push(planned(&path, &metadata)?),
                 Ok(_) => {}
                 Err(error) if is_gone(Some(&error)) => {}
@@ -243,9 +245,24 @@ impl Pattern {
         Ok(files)
     }
 
-    fn single(&self, base_dir: &Path) -> Result<Vec<PlannedFile>, PlanningError> {
-        let full = base_dir.join(&self.text);
-        match std::fs::metadata(&full) {
+    /// In a pod only what is mounted as data is there to be listed.
+    fn check(&self, ground: &Ground) -> Result<(), PlanningError> {
+        let stays = Path::new(&self.text)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if stays || matches!(ground, Ground::Open(_)) {
+            return Ok(());
+        }
+        Err(PlanningError::Pattern {
+            pattern: self.text.clone(),
+            problem: "in a pod it must be below the data's volume; name one under files.volume, and a path in it"
+                .into(),
+        })
+    }
+
+    fn single(&self, ground: &Ground) -> Result<Vec<PlannedFile>, PlanningError> {
+        self.check(ground)?;
+        match ground.metadata(Path::new(&self.text)) {
             Ok(metadata) if metadata.is_file() => Ok(vec![planned(Path::new(&self.text), &metadata)?]),
             Ok(metadata) if metadata.is_dir() => Err(PlanningError::Pattern {
                 pattern: self.text.clone(),
@@ -255,7 +272,7 @@ impl Pattern {
                 path: self.text.clone(),
                 problem: "it is no regular file".into(),
             }),
-            Err(error) if is_gone(Some(&error)) => Err(self.no_files(&base_dir.join(&self.root))),
+            Err(error) if is_gone(Some(&error)) => Err(self.no_files(&ground.base().join(&self.root))),
             Err(error) => Err(PlanningError::Unreadable {
                 path: self.text.clone(),
                 problem: error.to_string(),
@@ -292,11 +309,11 @@ pub(crate) async fn plan(
     api: Api<PlanObject>,
     run: RunRef,
     source: FilesSource,
-    base_dir: PathBuf,
+    ground: Ground,
     deadline: Duration,
 ) -> Result<PlanRef, PlanningError> {
     let encoded = tokio::task::spawn_blocking(move || {
-        let files = Pattern::new(&source.url)?.list(&base_dir)?;
+        let files = Pattern::new(&source.url)?.list(&ground)?;
         let plan = Plan::Files(FilePlan::new(files, Split::try_from(&source)?)?);
         Ok::<_, PlanningError>(plan.encode()?)
     })

@@ -31,6 +31,7 @@ mod follow;
 mod resume;
 mod signals;
 mod state;
+mod volumes;
 
 #[cfg(test)]
 mod tests;
@@ -104,9 +105,8 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
 /// What a workflow says for a cluster that has no meaning here.
 fn unused(workflow: &Workflow) -> Option<&'static str> {
     let runs = || workflow.spec.steps.iter().map(|step| &step.run);
-    let elsewhere = runs().any(|run| {
-        !run.env_from.is_empty() || run.env.iter().any(|variable| variable.value_from.is_some())
-    });
+    let elsewhere =
+        runs().any(|run| !run.env_from.is_empty() || run.env.iter().any(|variable| variable.value_from.is_some()));
     let pods = !workflow.spec.pools.is_empty()
         || runs().any(|run| run.image.is_some() || run.resources.is_some() || !run.volume_mounts.is_empty());
     if elsewhere {
@@ -125,7 +125,7 @@ fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
         Ok(workflows) => workflows,
         Err(problems) => return Ok(Err(problems)),
     };
-    let (Some(workflow), true) = (workflows.pop(), workflows.is_empty()) else {
+    let (Some(mut workflow), true) = (workflows.pop(), workflows.is_empty()) else {
         return Err(Failure::usage(format!(
             "{} has {} workflows, and a run is of one",
             file.display(),
@@ -136,6 +136,13 @@ fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
     if workflow.metadata.name.is_none() {
         return Err(Failure::usage(format!("{}: metadata.name is missing", file.display())));
     }
+    volumes::bring_home(&mut workflow).map_err(|name| {
+        Failure::usage(format!(
+            "{}: the data {name} are on a volume of a cluster",
+            file.display()
+        ))
+        .help("on a laptop only hostPath is there; submit the run to a cluster")
+    })?;
     Ok(Ok(workflow))
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use braid_crds::PodClass;
+use braid_crds::{DataVolume, PodClass};
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
@@ -29,6 +29,8 @@ pub const WORKER: &str = "worker";
 const INSTALL: &str = "braid-install";
 /// Names of containers and volumes that begin so are Braid's own.
 const OURS: &str = "braid-";
+/// Where volumes of data are in the worker.
+const DATA: &str = "/data";
 /// Where the volumes are in the containers.
 const ROOT: &str = "/braid";
 /// The user and group of Braid's own containers, and of `main` where nobody says another.
@@ -97,8 +99,8 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
     let user_inits = spec.init_containers.take().unwrap_or_default();
     spec.containers.insert(0, main);
     // Ours first: what a template starts before `main` may need the worker's volumes to be there, never the other way round.
-    spec.init_containers = Some(ours(options)?.into_iter().chain(user_inits).collect());
-    spec.volumes.get_or_insert_default().extend(volumes()?);
+    spec.init_containers = Some(ours(class, options)?.into_iter().chain(user_inits).collect());
+    spec.volumes.get_or_insert_default().extend(volumes(class)?);
     spec.restart_policy = Some("Never".into());
     spec.automount_service_account_token = Some(false);
     for name in &options.pull_secrets {
@@ -354,7 +356,7 @@ fn restricted(user: bool, read_only: bool) -> Value {
 }
 
 /// The copying of the shim, and the worker.
-fn ours(options: &PodOptions) -> Result<[Container; 2], TemplateError> {
+fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], TemplateError> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let base = json!({
         "image": options.worker_image,
@@ -369,6 +371,16 @@ fn ours(options: &PodOptions) -> Result<[Container; 2], TemplateError> {
         }
         read::<Container>("worker", &container)
     };
+    let mut mounts = json!([
+        {"name": "braid-link", "mountPath": "/braid/link"},
+        {"name": "braid-worker", "mountPath": "/braid/worker"},
+        {"name": "braid-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
+    ]);
+    if let Some(mounts) = mounts.as_array_mut() {
+        mounts.extend(class.data.iter().map(
+            |data| json!({"name": data_volume(data), "mountPath": format!("{DATA}/{}", data.name), "readOnly": true}),
+        ));
+    }
     Ok([
         with(json!({
             "name": INSTALL,
@@ -385,17 +397,13 @@ fn ours(options: &PodOptions) -> Result<[Container; 2], TemplateError> {
                 field("NAMESPACE", "metadata.namespace"),
             ],
             "lifecycle": {"preStop": {"exec": {"command": ["/braid-worker", "drain"]}}},
-            "volumeMounts": [
-                {"name": "braid-link", "mountPath": "/braid/link"},
-                {"name": "braid-worker", "mountPath": "/braid/worker"},
-                {"name": "braid-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
-            ],
+            "volumeMounts": mounts,
         }))?,
     ])
 }
 
 /// The volumes that carry the shim, the socket, the worker's own files, large inputs, and the token.
-fn volumes() -> Result<Vec<Volume>, TemplateError> {
+fn volumes(class: &PodClass) -> Result<Vec<Volume>, TemplateError> {
     let volumes = json!([
         {"name": "braid-bin", "emptyDir": {}},
         {"name": "braid-link", "emptyDir": {}},
@@ -407,7 +415,21 @@ fn volumes() -> Result<Vec<Volume>, TemplateError> {
             {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
         ]}},
     ]);
-    read("volumes", &volumes)
+    let mut volumes: Vec<Volume> = read("volumes", &volumes)?;
+    for data in &class.data {
+        let source = serde_json::to_value(&data.volume).unwrap_or_default();
+        let mut volume = json!({"name": data_volume(data)});
+        if let (Some(volume), Value::Object(source)) = (volume.as_object_mut(), source) {
+            volume.extend(source);
+        }
+        volumes.push(read("data", &volume)?);
+    }
+    Ok(volumes)
+}
+
+/// The name of a volume of data.
+fn data_volume(data: &DataVolume) -> String {
+    format!("{OURS}data-{}", data.name)
 }
 
 /// Reads a part of a pod, strictly: a field that the type does not have is an error, not lost.

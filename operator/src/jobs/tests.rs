@@ -68,6 +68,7 @@ fn a_template_is_kept_and_ours_is_added() {
         "envFrom": [{"configMapRef": {"name": "settings"}}],
         "volumeMounts": [{"name": "models", "mountPath": "/models"}],
         "securityContext": {"runAsUser": 1000},
+        "data": [{"name": "texts", "volume": {"persistentVolumeClaim": {"claimName": "lake"}}}],
         "template": {
             "metadata": {"labels": {"team": "data", "braid.dev/pool-uid": "forged"}, "annotations": {"a": "b"}},
             "spec": {

@@ -44,6 +44,8 @@ pub struct Memory {
     pub watched: HashMap<(String, ShardId), Since>,
     /// Shards that were counted and have not left their desks.
     pub folded: BTreeSet<(String, ShardId)>,
+    /// Since when pools have had more workers than there is work for, by name.
+    idle: HashMap<String, Instant>,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -58,6 +60,7 @@ impl Default for Memory {
             cards: HashMap::new(),
             watched: HashMap::new(),
             folded: BTreeSet::new(),
+            idle: HashMap::new(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),
@@ -77,6 +80,16 @@ impl Memory {
             cut: cut.then(|| since.cut.unwrap_or_else(Instant::now)),
             ..since
         }
+    }
+
+    /// For how long a pool has had more workers than there is work for, in milliseconds.
+    pub fn idle(&mut self, pool: &str, is_idle: bool) -> u64 {
+        if !is_idle {
+            self.idle.remove(pool);
+            return 0;
+        }
+        let since = self.idle.entry(pool.to_owned()).or_insert_with(Instant::now);
+        u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many shards may be cut now.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use braid_crds::{
-    STATUS_FORMAT, ShardId, Worker, WorkerPool, Workflow, WorkflowStatus, limits,
+    STATUS_FORMAT, ShardId, Worker, Workflow, WorkflowStatus, limits,
     status::{Phase, PlanRef, StepStatus},
     worker::{Card, Fatal},
     workflow::Step,
@@ -127,7 +127,7 @@ impl Pass<'_> {
         let Some(status) = self.accept(now).await? else {
             return Ok(Action::await_change());
         };
-        let pools = pools::of(self.context, &self.workflow, &status).await?;
+        let pools = pools::of(self.context, &self.workflow)?;
         let mut desks = self.desks(&pools);
         desks.watch(self.memory);
         let planned = self.plan_items(&status).await?;
@@ -188,11 +188,7 @@ impl Pass<'_> {
         let (specs, spent) = settle::settle(&settling).map_err(|source| self.unreadable(source))?;
         self.memory.spend_cuts(spent);
         let assigned = self.write_desks(&desks, specs).await;
-        if status.phase.is_terminal() {
-            for pool in pools.made.values() {
-                self.retire(pool).await?;
-            }
-        }
+        pools::scale(self.context, &self.workflow, &status, &pools, self.memory, now).await?;
         assigned?;
         Ok(Action::requeue(self.next(&status, &desks, now)))
     }
@@ -447,26 +443,6 @@ impl Pass<'_> {
                 Err(error)
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// A run that is over needs no workers.
-    async fn retire(&self, pool: &WorkerPool) -> Result<(), WorkflowError> {
-        if pool.spec.workers == 0 {
-            return Ok(());
-        }
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
-        let mut next = pool.clone();
-        next.spec.workers = 0;
-        match call(
-            "scale the run's pool to zero",
-            api.replace(&next.name_any(), &PostParams::default(), &next),
-        )
-        .await
-        {
-            Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 

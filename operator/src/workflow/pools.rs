@@ -1,12 +1,14 @@
-//! Which pods a run needs: a pool for each pod class of its steps.
+//! Which pods a run needs: a `WorkerPool` for each kind of pod of its steps, and how many workers in each.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use braid_crds::{
-    PodClass, WorkerPool, WorkerPoolSpec, Workflow,
+    DataVolume, PodClass, WorkerPool, WorkerPoolSpec, Workflow,
     status::{Phase, WorkflowStatus},
     workflow::Step,
 };
+use braid_engine::scale::{Bounds, Kind, Load, demand, workers};
+use jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, PostParams},
@@ -14,7 +16,7 @@ use kube::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::WorkflowError;
+use super::{Memory, WorkflowError};
 use crate::{
     Context,
     api::{ApiError, call},
@@ -24,13 +26,20 @@ use crate::{
 /// The pool of a step that names none.
 const DEFAULT: &str = "default";
 
+/// For how long workers stay that have nothing to do, where nobody says otherwise.
+const IDLE: Duration = Duration::from_secs(30);
+/// What is tried again within this time is worth a worker now.
+const SOON_MILLIS: i64 = 10_000;
+
 /// The pools of a run, by name, and which of them each step uses.
 #[derive(Debug, Default)]
 pub struct Pools {
-    /// By name; only those that are needed so far.
+    /// `WorkerPool`s that are there, by their names.
     pub made: BTreeMap<String, WorkerPool>,
-    /// From steps to pools.
+    /// From steps to the names of `WorkerPool`s.
     pub of_step: BTreeMap<String, String>,
+    /// From declared pools to the kinds of pods in them, by the names of their `WorkerPool`s.
+    kinds: BTreeMap<String, BTreeMap<String, PodClass>>,
 }
 
 /// What must be in the pods of a step.
@@ -43,7 +52,21 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
         let source = variable.value_from.as_ref()?;
         Some(json!({"name": variable.name, "valueFrom": source}))
     });
+    let data = step.over.as_ref().and_then(|over| over.data.as_ref());
+    let data = workflow
+        .spec
+        .data
+        .iter()
+        .filter(|declared| Some(&declared.name) == data);
     PodClass {
+        data: data
+            .filter_map(|data| {
+                Some(DataVolume {
+                    name: data.name.clone(),
+                    volume: data.files.volume.clone()?,
+                })
+            })
+            .collect(),
         template: pool.and_then(|pool| pool.template.clone()),
         image: run.image.clone(),
         resources: run.resources.clone(),
@@ -82,9 +105,8 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// The pools that a run needs, made if they are not there: those of steps that are under way or about to be. A pool that was made stays
-/// until the run ends.
-pub async fn of(context: &Context, workflow: &Workflow, status: &WorkflowStatus) -> Result<Pools, WorkflowError> {
+/// The pools of a run's steps, and which of them are there.
+pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError> {
     let namespace = workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
     let mut pools = Pools::default();
     for step in &workflow.spec.steps {
@@ -95,46 +117,174 @@ pub async fn of(context: &Context, workflow: &Workflow, status: &WorkflowStatus)
         };
         let name = name_of(workflow, &class);
         pools.of_step.insert(step.name.clone(), name.clone());
-        if pools.made.contains_key(&name) {
-            continue;
-        }
         if let Some(known) = context.pool(&namespace, &name) {
-            pools.made.insert(name, (*known).clone());
-        } else if is_needed(step, status) {
-            let made = make(context, workflow, &namespace, &name, class, status).await?;
-            pools.made.insert(name, made);
+            pools.made.insert(name.clone(), (*known).clone());
         }
+        let declared = step.pool.as_deref().unwrap_or(DEFAULT);
+        let kinds = pools.kinds.entry(declared.to_owned()).or_default();
+        kinds.insert(name, class);
     }
     Ok(pools)
 }
 
-fn is_needed(step: &Step, status: &WorkflowStatus) -> bool {
-    let phase = status
-        .steps
+/// Gives each kind of pod as many workers as there is work for, within what its pool allows; none once the run is over.
+pub async fn scale(
+    context: &Context,
+    workflow: &Workflow,
+    status: &WorkflowStatus,
+    pools: &Pools,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Result<(), WorkflowError> {
+    for (declared, kinds) in &pools.kinds {
+        let names: Vec<&String> = kinds.keys().collect();
+        let wanted = if status.phase.is_terminal() {
+            vec![0; names.len()]
+        } else if context.options.pod_classes {
+            let bounds = bounds(context, workflow, declared);
+            elastic(workflow, status, pools, &names, bounds, memory, now)
+        } else {
+            // The machine's own: they cost nothing while they wait.
+            vec![context.options.workers; names.len()]
+        };
+        for ((name, class), wanted) in kinds.iter().zip(wanted) {
+            match pools.made.get(name) {
+                Some(pool) if pool.spec.workers == wanted => {}
+                Some(pool) => resize(context, pool, wanted).await?,
+                None if wanted > 0 => make(context, workflow, name, class.clone(), wanted).await?,
+                None => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bounds(context: &Context, workflow: &Workflow, declared: &str) -> Bounds {
+    let pool = workflow.spec.pools.iter().find(|pool| pool.name == declared);
+    let workers = pool.and_then(|pool| pool.workers.as_ref());
+    let count = |count: i32| u64::try_from(count).unwrap_or(0);
+    let idle = workers
+        .and_then(|workers| workers.idle.as_ref())
+        .map_or(IDLE, braid_crds::Duration::get);
+    Bounds {
+        min: count(workers.and_then(|workers| workers.min).unwrap_or(0)),
+        max: count(
+            workers
+                .and_then(|workers| workers.max)
+                .unwrap_or(context.options.workers),
+        ),
+        idle_millis: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn elastic(
+    workflow: &Workflow,
+    status: &WorkflowStatus,
+    pools: &Pools,
+    names: &[&String],
+    bounds: Bounds,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Vec<i32> {
+    let kinds: Vec<Kind> = names
         .iter()
-        .find(|known| known.name == step.name)
-        .map(|step| step.phase);
-    match phase {
-        None | Some(Phase::Pending) => step.after.is_empty(),
-        Some(phase) => !phase.is_terminal(),
+        .map(|name| {
+            let pool = pools.made.get(*name);
+            let wanted = pool.map_or(0, |pool| u64::try_from(pool.spec.workers).unwrap_or(0));
+            let steps = workflow
+                .spec
+                .steps
+                .iter()
+                .filter(|step| pools.of_step.get(&step.name) == Some(*name));
+            let loads: Vec<Load> = steps
+                .filter_map(|step| load(workflow, step, status, wanted, now))
+                .collect();
+            let demand = demand(&loads, wanted);
+            Kind {
+                demand,
+                now: wanted,
+                idle_millis: memory.idle(name, demand < wanted),
+            }
+        })
+        .collect();
+    let given = workers(bounds, &kinds);
+    given
+        .into_iter()
+        .map(|count| i32::try_from(count).unwrap_or(i32::MAX))
+        .collect()
+}
+
+/// What is left of a step for its workers; `None`: nothing, or nothing now.
+fn load(workflow: &Workflow, step: &Step, status: &WorkflowStatus, workers: u64, now: Timestamp) -> Option<Load> {
+    let known = status.steps.iter().find(|known| known.name == step.name)?;
+    if workflow.spec.suspend || workflow.spec.cancel || known.stopping.is_some() {
+        return None;
+    }
+    let concurrency = step
+        .run
+        .concurrency
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(1)
+        .max(1);
+    match known.phase {
+        // One of them looks what there is.
+        Phase::Planning => Some(Load {
+            partitions: 1,
+            concurrency: 1,
+            mean_micros: None,
+        }),
+        Phase::Running | Phase::Waiting => {
+            let soon = now.as_millisecond().saturating_add(SOON_MILLIS);
+            let later = known
+                .deferred
+                .iter()
+                .filter(|deferred| deferred.not_before > soon)
+                .count() as u64;
+            let settled = known.ledger.len();
+            let started = known.started_at.as_ref().map_or(now, |at| at.0);
+            let elapsed = u64::try_from(now.duration_since(started).as_micros()).unwrap_or(0);
+            Some(Load {
+                partitions: known.partitions.total.saturating_sub(settled).saturating_sub(later),
+                concurrency,
+                mean_micros: elapsed
+                    .saturating_mul(workers.saturating_mul(concurrency))
+                    .checked_div(settled),
+            })
+        }
+        _ => None,
+    }
+}
+
+async fn resize(context: &Context, pool: &WorkerPool, workers: i32) -> Result<(), WorkflowError> {
+    let namespace = pool.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+    let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), &namespace);
+    let mut next = pool.clone();
+    next.spec.workers = workers;
+    match call(
+        "resize a pool of the run",
+        api.replace(&next.name_any(), &PostParams::default(), &next),
+    )
+    .await
+    {
+        Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
 async fn make(
     context: &Context,
     workflow: &Workflow,
-    namespace: &str,
     name: &str,
     pods: PodClass,
-    status: &WorkflowStatus,
-) -> Result<WorkerPool, WorkflowError> {
-    let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), namespace);
+    workers: i32,
+) -> Result<(), WorkflowError> {
+    let namespace = workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+    let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), &namespace);
     let labels = [
         (names::MANAGED_BY.to_owned(), names::BRAID.to_owned()),
         (names::WORKFLOW_UID.to_owned(), names::uid(workflow)),
         (names::WORKFLOW.to_owned(), workflow.name_any()),
     ];
-    let ended = status.phase.is_terminal();
     let pool = WorkerPool {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -142,14 +292,12 @@ async fn make(
             owner_references: names::owner(workflow).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        spec: WorkerPoolSpec {
-            workers: if ended { 0 } else { context.options.workers },
-            pods,
-        },
+        spec: WorkerPoolSpec { workers, pods },
         status: None,
     };
-    match call("create the run's pool", api.create(&PostParams::default(), &pool)).await {
-        Err(ApiError::Conflict { what }) => Ok(call(what, api.get(name)).await?),
-        answer => Ok(answer?),
+    match call("create a pool of the run", api.create(&PostParams::default(), &pool)).await {
+        // An earlier pass did it; the watch tells of it soon.
+        Ok(_) | Err(ApiError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

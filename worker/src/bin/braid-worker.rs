@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use braid_worker::ground::Ground;
 use braid_worker::runner::logs::{LogLine, LogSink};
 use braid_worker::runner::{Limits, Link, Runner as _, ShimRunner};
 use braid_worker::task::{Exit, Options, WorkerIdentity, WorkerTask};
@@ -71,7 +72,7 @@ struct Run {
     /// A file that only this container can see, for what has to outlive a restart.
     #[arg(long, env = "BRAID_KEY_FILE", default_value = "/braid/worker/key")]
     key_file: PathBuf,
-    /// What relative paths of data are relative to.
+    /// Where the volumes of data are mounted; nothing else is read.
     #[arg(long, env = "BRAID_DATA", default_value = "/data")]
     data: PathBuf,
     /// How many seconds what runs may go on after the signal to end.
@@ -160,7 +161,7 @@ async fn serve(run: Run, stop: &CancellationToken) -> Result<(), String> {
         name: run.pod_name,
         pod_uid: run.pod_uid,
     };
-    let mut options = Options::new(run.data);
+    let mut options = Options::new(Ground::Confined(run.data));
     options.grace = Duration::from_secs(run.grace_seconds);
     loop {
         let link = Link::new(run.socket.clone(), run.key_file.clone());

@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::{Pattern, PlanningError};
+use crate::ground::Ground;
 
 fn tree(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -15,7 +16,7 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
 }
 
 fn list(dir: &Path, pattern: &str) -> Result<Vec<String>, PlanningError> {
-    let files = Pattern::new(pattern)?.list(dir)?;
+    let files = Pattern::new(pattern)?.list(&Ground::Open(dir.to_path_buf()))?;
     Ok(files.into_iter().map(|file| file.path.into()).collect())
 }
 

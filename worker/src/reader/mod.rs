@@ -21,7 +21,10 @@ use braid_engine::{
 };
 use bytes::Bytes;
 
-use crate::runner::{Data, Input};
+use crate::{
+    ground::Ground,
+    runner::{Data, Input},
+};
 
 pub(crate) mod lines;
 pub(crate) mod plans;
@@ -75,11 +78,11 @@ impl InputError {
 
 /// Opens the files of a partition. Blocks. `root` is the directory that names are relative to, see
 /// [`crate::planner::Pattern`].
-pub(crate) fn open(plan: &Plan, partition: u64, base_dir: &Path, root: &Path, many: bool) -> Result<Input, InputError> {
+pub(crate) fn open(plan: &Plan, partition: u64, ground: &Ground, root: &Path, many: bool) -> Result<Input, InputError> {
     match plan.partition(partition) {
         Some(Partition::Files(files)) => {
             if let ([file], false) = (files, many) {
-                let opened = checked(base_dir, file)?;
+                let opened = checked(ground, file)?;
                 return Ok(Input::One {
                     name: Some(name(&file.path, root)),
                     data: whole(opened, file),
@@ -88,7 +91,7 @@ pub(crate) fn open(plan: &Plan, partition: u64, base_dir: &Path, root: &Path, ma
             let (mut held, mut open) = (0_u64, 0_usize);
             let mut all = Vec::with_capacity(files.len());
             for file in files {
-                let opened = checked(base_dir, file)?;
+                let opened = checked(ground, file)?;
                 let small = file.size <= SMALL_FILE && held.saturating_add(file.size) <= SMALL_TOTAL;
                 let data = if small {
                     held += file.size;
@@ -104,7 +107,7 @@ pub(crate) fn open(plan: &Plan, partition: u64, base_dir: &Path, root: &Path, ma
             Ok(Input::Many(all))
         }
         Some(Partition::Bytes { file, start, end }) => {
-            let opened = checked(base_dir, file)?;
+            let opened = checked(ground, file)?;
             let unreadable = |source| unreadable(file, source);
             let lines = lines::of_range(&opened, start, end, file.size).map_err(unreadable)?;
             Ok(Input::One {
@@ -124,10 +127,10 @@ pub(crate) fn open(plan: &Plan, partition: u64, base_dir: &Path, root: &Path, ma
 ///
 /// They are looked at by their names: a file that was removed or replaced is an error, too, since no other attempt at the
 /// partition could read what this one did.
-pub(crate) fn recheck(plan: &Plan, partition: u64, base_dir: &Path) -> Result<(), InputError> {
+pub(crate) fn recheck(plan: &Plan, partition: u64, ground: &Ground) -> Result<(), InputError> {
     match plan.partition(partition) {
-        Some(Partition::Files(files)) => files.iter().try_for_each(|file| is_planned(base_dir, file)),
-        Some(Partition::Bytes { file, .. }) => is_planned(base_dir, file),
+        Some(Partition::Files(files)) => files.iter().try_for_each(|file| is_planned(ground, file)),
+        Some(Partition::Bytes { file, .. }) => is_planned(ground, file),
         Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
     }
 }
@@ -148,11 +151,12 @@ fn read(file: &File, planned: &PlannedFile) -> Result<Bytes, InputError> {
 }
 
 /// Opens a file and checks that it is the planned one.
-fn checked(base_dir: &Path, planned: &PlannedFile) -> Result<File, InputError> {
+fn checked(ground: &Ground, planned: &PlannedFile) -> Result<File, InputError> {
     // Looked at first: opening a pipe in a file's place would wait for its other end.
-    is_planned(base_dir, planned)?;
-    let path = base_dir.join(Path::new(&*planned.path));
-    let file = File::open(&path).map_err(|source| missing(planned, source))?;
+    is_planned(ground, planned)?;
+    let file = ground
+        .open(Path::new(&*planned.path))
+        .map_err(|source| missing(planned, source))?;
     // Once more, since another file may have taken the name in between.
     let metadata = file.metadata().map_err(|source| unreadable(planned, source))?;
     compare(planned, &metadata)?;
@@ -160,9 +164,10 @@ fn checked(base_dir: &Path, planned: &PlannedFile) -> Result<File, InputError> {
 }
 
 /// Checks that the file with a planned one's name is that one.
-fn is_planned(base_dir: &Path, planned: &PlannedFile) -> Result<(), InputError> {
-    let path = base_dir.join(Path::new(&*planned.path));
-    let metadata = std::fs::metadata(&path).map_err(|source| missing(planned, source))?;
+fn is_planned(ground: &Ground, planned: &PlannedFile) -> Result<(), InputError> {
+    let metadata = ground
+        .metadata(Path::new(&*planned.path))
+        .map_err(|source| missing(planned, source))?;
     compare(planned, &metadata)
 }
 

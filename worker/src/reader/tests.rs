@@ -10,7 +10,10 @@ use braid_engine::{
 use proptest::prelude::*;
 
 use super::{InputError, lines, modified_nanos, open, recheck};
-use crate::runner::{Data, Input};
+use crate::{
+    ground::Ground,
+    runner::{Data, Input},
+};
 
 fn planned(dir: &Path, path: &str, bytes: &[u8]) -> PlannedFile {
     let full = dir.join(path);
@@ -32,7 +35,14 @@ fn plan(files: Vec<PlannedFile>, split: Split) -> Plan {
 fn one_file_keeps_its_name_below_the_pattern() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(vec![planned(dir.path(), "books/en/a.txt", b"hello")], Split::Files(1));
-    let Input::One { name, data } = open(&plan, 0, dir.path(), Path::new("books"), false).unwrap() else {
+    let Input::One { name, data } = open(
+        &plan,
+        0,
+        &Ground::Open(dir.path().to_path_buf()),
+        Path::new("books"),
+        false,
+    )
+    .unwrap() else {
         panic!()
     };
     assert_eq!(name.as_deref(), Some("en/a.txt"));
@@ -43,7 +53,14 @@ fn one_file_keeps_its_name_below_the_pattern() {
 fn many_files_come_in_order_and_small_ones_are_read_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let files = (0..3).map(|n| planned(dir.path(), &format!("f{n}"), &[n; 3])).collect();
-    let Input::Many(all) = open(&plan(files, Split::Files(9)), 0, dir.path(), Path::new(""), true).unwrap() else {
+    let Input::Many(all) = open(
+        &plan(files, Split::Files(9)),
+        0,
+        &Ground::Open(dir.path().to_path_buf()),
+        Path::new(""),
+        true,
+    )
+    .unwrap() else {
         panic!()
     };
     let names: Vec<&str> = all.iter().map(|(name, _)| &**name).collect();
@@ -59,7 +76,7 @@ fn a_file_that_is_not_the_planned_one_is_told_apart() {
         open(
             &plan(vec![file.clone()], Split::Files(1)),
             0,
-            dir.path(),
+            &Ground::Open(dir.path().to_path_buf()),
             Path::new(""),
             false,
         )
@@ -90,7 +107,11 @@ fn every_file_of_a_partition_is_looked_at_again() {
     let cut = plan(files.to_vec(), Split::Bytes(3));
     let reasons = |plan: &Plan| -> Vec<Option<Reason>> {
         (0..plan.partitions())
-            .map(|partition| recheck(plan, partition, dir.path()).err().map(|error| error.reason()))
+            .map(|partition| {
+                recheck(plan, partition, &Ground::Open(dir.path().to_path_buf()))
+                    .err()
+                    .map(|error| error.reason())
+            })
             .collect()
     };
     assert_eq!(reasons(&joined), [None]);

@@ -12,7 +12,7 @@
 //! - The runner's shim dies: what ran is run again alone, and what has died with it three times is set aside.
 //! - The object is gone, or names another start: the task ends, see [`Exit`].
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use braid_crds::{StartId, Worker};
 use braid_engine::protocol::worker::Bounds;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::session::Session;
-use crate::{desk::DeskApi, runner::Runner};
+use crate::{desk::DeskApi, ground::Ground, runner::Runner};
 
 mod attempts;
 mod ending;
@@ -45,8 +45,8 @@ pub struct WorkerIdentity {
 /// How a worker goes about it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What relative paths of data are relative to.
-    pub base_dir: PathBuf,
+    /// Where data are.
+    pub ground: Ground,
     /// The heartbeat.
     pub rhythm: Rhythm,
     /// How long one call to the API server may take.
@@ -62,11 +62,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// What fits most, for data below `base_dir`.
+    /// What fits most, for data there.
     #[must_use]
-    pub fn new(base_dir: PathBuf) -> Self {
+    pub fn new(ground: Ground) -> Self {
         Self {
-            base_dir,
+            ground,
             rhythm: Rhythm::of_workers(1),
             call_deadline: Duration::from_secs(10),
             grace: Duration::from_secs(10),

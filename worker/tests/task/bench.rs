@@ -11,6 +11,7 @@ use braid_crds::{
 use braid_engine::{protocol::wire, reduce::Fold};
 use braid_sync::heartbeat::Rhythm;
 use braid_worker::{
+    ground::Ground,
     runner::Runner,
     task::{Exit, Options, WorkerError, WorkerIdentity, WorkerTask},
 };
@@ -102,7 +103,7 @@ impl Bench {
             name: NAME.into(),
             pod_uid: POD.into(),
         };
-        let mut options = Options::new(self.base_dir.clone());
+        let mut options = Options::new(Ground::Open(self.base_dir.clone()));
         options.rhythm = Rhythm::every(Duration::from_millis(200));
         options.call_deadline = Duration::from_millis(300);
         options.grace = Duration::from_millis(300);

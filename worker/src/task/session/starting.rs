@@ -186,9 +186,9 @@ impl Session {
             (Source::Files { root, many, .. }, Some(plan)) => {
                 self.opening += 1;
                 flight.pinned = Some(plan.clone());
-                let (root, many, base_dir) = (root.clone(), *many, self.options.base_dir.clone());
+                let (root, many, ground) = (root.clone(), *many, self.options.ground.clone());
                 self.jobs.0.spawn_blocking(move || {
-                    let input = reader::open(&plan, partition, &base_dir, &root, many);
+                    let input = reader::open(&plan, partition, &ground, &root, many);
                     Job::Opened(flight, input)
                 });
             }
@@ -204,9 +204,9 @@ impl Session {
 
     /// Looks once more at the files of an attempt whose program has succeeded.
     pub(in crate::task) fn recheck(&mut self, id: AttemptId, partition: u64, plan: Arc<Plan>, results: Option<Bytes>) {
-        let base_dir = self.options.base_dir.clone();
+        let ground = self.options.ground.clone();
         self.jobs.0.spawn_blocking(move || {
-            let input = reader::recheck(&plan, partition, &base_dir);
+            let input = reader::recheck(&plan, partition, &ground);
             Job::Rechecked(id, results, input)
         });
     }
@@ -240,10 +240,10 @@ impl Session {
             shard: begun.shard,
             partition: begun.range.start(),
         };
-        let (reference, base_dir) = (run.reference.clone(), self.options.base_dir.clone());
+        let (reference, ground) = (run.reference.clone(), self.options.ground.clone());
         let (api, deadline) = (self.plan_api(), self.options.call_deadline);
         let planning = self.jobs.0.spawn(async move {
-            let planned = planner::plan(api, reference, source, base_dir, deadline).await;
+            let planned = planner::plan(api, reference, source, ground, deadline).await;
             Job::Planned(task, planned)
         });
         self.planning.insert(task, planning);
