@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::helm::{helm, told};
 
 /// For what a server does a moment after it has said yes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The answer's code, and its message if it is a refusal.

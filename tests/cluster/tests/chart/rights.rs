@@ -159,7 +159,7 @@ async fn operates_in(operator: &Client, namespace: &str) {
     }
 }
 
-async fn set_up(server: &RealApiServer, values: &[&str]) {
+fn set_up(server: &RealApiServer, values: &[&str]) {
     let mut command = helm_on(server);
     command
         .args(["upgrade", "--install", "braid"])
@@ -183,7 +183,7 @@ async fn everybody_may_do_what_they_do_and_nothing_else() {
         |namespace: &str, name: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
 
     // For some namespaces: there as in the whole cluster, elsewhere nothing.
-    set_up(&server, &["--set", "watchNamespaces={team-a,team-b}"]).await;
+    set_up(&server, &["--set", "watchNamespaces={team-a,team-b}"]);
     until(&operator, "GET", definition, &Value::Null, |answer| answer.0 == 200).await;
     until(
         &admin,
@@ -264,7 +264,7 @@ async fn everybody_may_do_what_they_do_and_nothing_else() {
     }
 
     // For all namespaces.
-    set_up(&server, &["--set-json", "watchNamespaces=[]"]).await;
+    set_up(&server, &["--set-json", "watchNamespaces=[]"]);
     until(
         &operator,
         "GET",
