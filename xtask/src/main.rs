@@ -14,6 +14,7 @@ mod generate;
 mod kind;
 mod reference;
 mod stages;
+mod values;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -31,7 +32,7 @@ struct Options {
 enum Command {
     /// Runs every check and every test; needs the Rust toolchain, and Go for those on a real API server
     Test(stages::TestOptions),
-    /// Writes what is generated: the definitions of the kinds, the API reference
+    /// Writes what is generated: the definitions of the kinds, the API reference, the charts' values
     Generate {
         /// Writes nothing; fails if a file is not as it would be generated
         #[arg(long)]

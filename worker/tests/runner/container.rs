@@ -305,5 +305,6 @@ async fn its_memory_is_not_its_users() {
     bench.prepare(sh(script)).await;
     assert_eq!(bench.run(|_| ()).await.ending, DONE);
     let texts = bench.texts();
-    assert_eq!(texts.last().map(String::as_str), Some("refused"), "{texts:?}");
+    // The order of lines of two streams is not known.
+    assert!(texts.iter().any(|text| text == "refused"), "{texts:?}");
 }

@@ -7,7 +7,11 @@
     clippy::indexing_slicing
 )]
 
+mod api;
 mod golden;
 mod helm;
+mod lifecycle;
+mod monitoring;
 mod refusals;
+mod rights;
 mod server;

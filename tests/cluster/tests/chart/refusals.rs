@@ -3,7 +3,7 @@
 use crate::helm::{printed, template, told};
 
 /// A value, as `--set-json` takes it, and what the message must name.
-const WRONG: [(&str, &str); 40] = [
+const WRONG: [(&str, &str); 38] = [
     ("watchNamespace=[\"team\"]", "watchNamespace"),
     ("watchNamespaces=\"team\"", "/watchNamespaces"),
     ("watchNamespaces=[\"Team\"]", "/watchNamespaces/0"),
@@ -30,11 +30,6 @@ const WRONG: [(&str, &str); 40] = [
     ("worker.count=10001", "/worker/count"),
     ("worker.leaseSeconds=4", "/worker/leaseSeconds"),
     ("leaderElection.leaseSeconds=3601", "/leaderElection/leaseSeconds"),
-    ("worker.bindings=[{\"namespace\":\"a\"}]", "/worker/bindings/0"),
-    (
-        "worker.bindings=[{\"namespace\":\"a\",\"serviceAccounts\":[]}]",
-        "/worker/bindings/0/serviceAccounts",
-    ),
     ("crds.install=\"yes\"", "/crds/install"),
     ("crds.kept=true", "/crds"),
     ("replicas=-1", "/replicas"),
