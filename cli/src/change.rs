@@ -1,6 +1,6 @@
 //! `braid suspend`, `resume`, `cancel`: one field of a run's spec.
 
-use braid_crds::status::Phase;
+use braid_crds::Workflow;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -8,7 +8,9 @@ use crate::{
     args::Target,
     exit::{Exit, Failure},
     out,
-    runs::{self, Run},
+    place::{self, Found},
+    program,
+    runs::Run,
 };
 
 /// What is asked of a run.
@@ -29,15 +31,30 @@ impl Change {
         match self {
             Self::Suspend => json!({"metadata": annotations, "spec": {"suspend": true}}),
             Self::Resume => json!({"metadata": annotations, "spec": {"suspend": false}}),
-            Self::Cancel => json!({"spec": {"cancel": true}}),
+            Self::Cancel => json!({"metadata": {}, "spec": {"cancel": true}}),
         }
+    }
+
+    /// Whether the run is one that it can be asked of.
+    fn fits(self, workflow: &Workflow) -> Result<(), Failure> {
+        let name = workflow.name_any();
+        let phase = workflow.status.as_ref().map(|status| status.phase).unwrap_or_default();
+        if phase.is_terminal() {
+            return Err(Failure::usage(format!("{name} has ended: {phase:?}")));
+        }
+        if workflow.spec.cancel && self != Self::Cancel {
+            return Err(Failure::usage(format!(
+                "{name} is being cancelled, which cannot be taken back"
+            )));
+        }
+        Ok(())
     }
 
     /// What happens now to a run that goes on, and later to one that does not.
     fn told(self) -> (&'static str, &'static str) {
         match self {
             Self::Suspend => (
-                "suspended: what runs is being finished; `braid resume` goes on",
+                "suspended: what runs is being finished; `resume` goes on",
                 "will be suspended when it is started",
             ),
             Self::Resume => ("goes on", "will go on when it is started"),
@@ -51,32 +68,42 @@ impl Change {
 
 /// Changes a run: at once if it goes on, else so that its next start sees it.
 pub async fn change(target: &Target, change: Change) -> Result<Exit, Failure> {
-    let run = runs::find(target).await?;
-    let done = apply(&run, change).await;
-    run.close().await?;
-    out::lines(&[done?])?;
+    let told = match place::find(target.name.as_deref(), &target.place).await? {
+        Found::Here(run) => {
+            let done = here(&run, change).await;
+            run.close().await?;
+            done?
+        }
+        Found::There(remote) => {
+            let workflow = remote.workflow().await?;
+            change.fits(&workflow)?;
+            // Of this object only: a later one of the same name is another run.
+            let mut patch = change.patch();
+            if let (Some(uid), Some(metadata)) =
+                (workflow.uid(), patch.get_mut("metadata").and_then(Value::as_object_mut))
+            {
+                metadata.insert("uid".to_owned(), uid.into());
+            }
+            remote.patch(&patch).await?;
+            format!("{} {}", workflow.name_any(), change.told().0)
+        }
+    };
+    out::lines(&[told])?;
     Ok(Exit::Succeeded)
 }
 
-async fn apply(run: &Run, change: Change) -> Result<String, Failure> {
+async fn here(run: &Run, change: Change) -> Result<String, Failure> {
     let workflow = run.workflow().await?;
+    change.fits(&workflow)?;
     let name = workflow.name_any();
-    let phase = workflow.status.as_ref().map(|status| status.phase).unwrap_or_default();
-    if phase.is_terminal() {
-        return Err(Failure::usage(format!("{name} has ended: {phase:?}")));
-    }
-    if workflow.spec.cancel && change != Change::Cancel && phase != Phase::Cancelled {
-        return Err(Failure::usage(format!(
-            "{name} is being cancelled, which cannot be taken back"
-        )));
-    }
     run.patch(&name, &change.patch()).await?;
     let (now, later) = change.told();
     Ok(if run.is_running() {
         format!("{name} {now}")
     } else {
         format!(
-            "{name} is not running; it {later}: braid run FILE --state {}",
+            "{name} is not running; it {later}: {} run FILE --state {}",
+            program::name(),
             run.state.path().display()
         )
     })

@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use crate::text::printable;
+
 /// What a command's end means to whoever called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -16,6 +18,10 @@ pub enum Exit {
     Usage,
     /// The run was cancelled or not accepted.
     Cancelled,
+    /// What was waited for has not happened in time; the run goes on.
+    TimedOut,
+    /// The run goes on only if somebody resumes or starts it.
+    NeedsPerson,
     /// The API or the state cannot be reached.
     Unreachable,
     /// A part of braid itself has broken.
@@ -32,6 +38,8 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Cancelled => 3,
+            Self::TimedOut => 4,
+            Self::NeedsPerson => 5,
             Self::Unreachable => 6,
             Self::Internal => 70,
             Self::Interrupted => 130,
@@ -111,7 +119,8 @@ impl fmt::Display for Failure {
             }
             cause = error.source();
         }
-        write!(f, "braid: {told}")?;
+        // Servers and files may say anything.
+        write!(f, "braid: {}", printable(&told))?;
         match &self.help {
             Some(help) => write!(f, "\n  {help}"),
             None => Ok(()),

@@ -7,7 +7,7 @@ use braid_engine::suggest::nearest;
 use braid_worker::runner::logs::{Filter, LogReader, LogRecord, Stream};
 
 use crate::{
-    args::LogsArgs,
+    args::{LogsArgs, Side},
     exit::{Exit, Failure},
     out::{self, Reader},
     runs::{self, Run, RunError},
@@ -21,7 +21,11 @@ const LINE: usize = 1 << 20;
 
 /// Prints logs: first what is there, then with `-f` what comes, until the run ends.
 pub async fn logs(args: &LogsArgs) -> Result<Exit, Failure> {
-    let run = runs::find(&args.target).await?;
+    if args.target.place.side() == Side::There {
+        return Err(Failure::usage("logs are read on this machine only")
+            .help("in a cluster: kubectl logs -l braid.dev/workflow=NAME -c worker"));
+    }
+    let run = runs::find(args.target.name.as_deref(), args.target.place.state.as_deref()).await?;
     let workflow = run.workflow().await;
     let (directory, mut alive) = (run.state.path().to_owned(), run.is_running());
     let logs = run.state.logs();

@@ -6,22 +6,28 @@
 use std::{process::ExitCode, time::Duration};
 
 use braid_worker::shim;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 mod args;
+mod attend;
 mod change;
 mod check;
+mod cluster;
 mod exit;
 mod get;
 mod logs;
 mod ls;
 mod out;
+mod place;
+mod program;
 mod progress;
 mod run;
 mod runs;
+mod submit;
 mod summary;
 mod text;
+mod watch;
 
 use args::{Cli, Command};
 use change::Change;
@@ -29,11 +35,13 @@ use exit::{Exit, Failure};
 
 /// Which messages of the system are shown: a filter such as `info` or `braid_operator=debug`.
 const LOG: &str = "BRAID_LOG";
+/// What is shown if nobody says: the client's errors are told as this program's own.
+const QUIET: &str = "kube_client=off";
 /// How long blocking work may go on after a command has ended.
 const LAST: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = parse().command;
     // A shim has neither log nor runtime: it forks and waits for processes.
     if matches!(command, Command::Shim) {
         return match shim::Config::from_stdin() {
@@ -47,6 +55,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line; usage is told as people have called it.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    if program::is_plugin() {
+        command = command.bin_name(program::name()).display_name(program::name());
+    }
+    let matches = command.get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 fn told(failure: &Failure) -> ExitCode {
     progress::say(&failure.to_string());
     failure.exit().into()
@@ -55,7 +73,7 @@ fn told(failure: &Failure) -> ExitCode {
 fn log() -> Result<(), Failure> {
     let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
     let filter = builder
-        .parse(std::env::var(LOG).unwrap_or_default())
+        .parse(std::env::var(LOG).unwrap_or_else(|_| QUIET.to_owned()))
         .map_err(|error| Failure::usage(error).doing(format!("{LOG} is no filter")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -75,6 +93,9 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         match command {
             Command::Run(args) => run::run(args).await,
+            Command::Submit(args) => submit::submit(args).await,
+            Command::Watch(args) => watch::watch(args).await,
+            Command::Wait(args) => watch::wait(args).await,
             Command::Lint(args) => check::check(args),
             Command::Ls(args) => ls::ls(args).await,
             Command::Get(args) => get::get(args).await,

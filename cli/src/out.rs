@@ -36,3 +36,8 @@ pub fn json(value: &impl serde::Serialize) -> Result<Reader, Failure> {
     text.push('\n');
     write(&text)
 }
+
+/// Writes a document.
+pub fn yaml(value: &impl serde::Serialize) -> Result<Reader, Failure> {
+    write(&serde_saphyr::to_string(value).map_err(Failure::unreachable)?)
+}

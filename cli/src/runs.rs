@@ -15,10 +15,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{
-    args::Target,
-    exit::{Exit, Failure},
-};
+use crate::exit::{Exit, Failure};
 
 /// How long one request may take.
 const CALL: Duration = Duration::from_secs(10);
@@ -212,13 +209,13 @@ fn workflow_name(directory: &str) -> Option<&str> {
     hex.then_some(name)
 }
 
-/// The run that is meant: the one in `--state`, else the running one of that name, else the youngest.
-pub async fn find(target: &Target) -> Result<Run, Failure> {
-    if let Some(directory) = &target.state {
+/// The run that is meant: the one in the directory `state`, else the running one of that name, else the youngest.
+pub async fn find(name: Option<&str>, state: Option<&Path>) -> Result<Run, Failure> {
+    if let Some(directory) = state {
         let run = Run::open(directory).await?;
-        if let Some(name) = &target.name {
+        if let Some(name) = name {
             let found = run.workflow().await?.name_any();
-            if found != *name {
+            if found != name {
                 run.close().await?;
                 return Err(Failure::usage(format!(
                     "the state in {} is of {found}, not of {name}",
@@ -228,7 +225,7 @@ pub async fn find(target: &Target) -> Result<Run, Failure> {
         }
         return Ok(run);
     }
-    let name = target.name.as_deref().unwrap_or_default();
+    let name = name.unwrap_or_default();
     let found = of_workflow(name).map_err(Failure::unreachable)?;
     let mut chosen = None;
     for state in &found {
@@ -249,7 +246,9 @@ fn unknown(name: &str) -> Failure {
     let failure = Failure::usage(format!("there is no run of {name:?} on this machine"));
     match nearest(name, names) {
         Some(meant) => failure.help(format!("did you mean {meant:?}?")),
-        None => failure.help("`braid ls` lists all runs; a run with --state DIR is found by --state DIR"),
+        None => failure.help(
+            "`braid ls --local` lists all runs here, one with --state DIR is found by --state DIR; a run in a cluster by -n NAMESPACE",
+        ),
     }
 }
 

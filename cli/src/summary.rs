@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use braid_crds::{
-    Workflow,
+    GROUP, Workflow,
     status::{FailureCause, Phase, StepStatus, WorkflowStatus},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
-use crate::text::{Align, Colour, Table, Tint, clean, clock, count, value};
+use crate::{
+    program,
+    text::{Align, Colour, Table, Tint, clean, clock, count, value},
+};
 
 /// Keys of a keyed result that are shown; the JSON document has all.
 const KEYS: usize = 20;
@@ -48,6 +51,11 @@ pub fn in_order<'a>(
         let known = status.steps.iter().find(|step| step.name == spec.name);
         (spec.name.clone(), known.cloned().unwrap_or_default())
     })
+}
+
+/// The run as `kubectl` names it.
+pub fn qualified(workflow: &Workflow) -> String {
+    format!("workflow.{GROUP}/{}", workflow.name_any())
 }
 
 /// Where a run's object is and whether a process runs it.
@@ -252,8 +260,11 @@ fn failure(step: &StepStatus, cause: &FailureCause, place: Place<'_>, tint: Tint
         tint.paint(
             Colour::Dim,
             &format!(
-                "    braid logs {} {} --partition {}",
-                place.name, step.name, cause.sample
+                "    {} logs {} {} --partition {}",
+                program::name(),
+                place.name,
+                step.name,
+                cause.sample
             ),
         ),
     ]

@@ -37,8 +37,9 @@ mod volumes;
 mod tests;
 
 use follow::Ended;
+pub use resume::quoted;
 use resume::resume_command;
-use signals::Signals;
+pub use signals::Signals;
 use state::{Chosen, choose};
 
 /// On the object: where the run was begun.
@@ -57,6 +58,19 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Usage);
         }
     };
+    if workflow.metadata.name.is_none() {
+        return Err(Failure::usage(format!(
+            "{}: metadata.name is missing",
+            args.file.display()
+        )));
+    }
+    volumes::bring_home(&mut workflow).map_err(|name| {
+        Failure::usage(format!(
+            "{}: the data {name} are on a volume of a cluster",
+            args.file.display()
+        ))
+        .help("on a laptop only hostPath is there; `braid submit` gives the run to a cluster")
+    })?;
     manifest::override_params(&mut workflow, args.params.iter().map(String::as_str)).map_err(Failure::usage)?;
     // From here on, so that nothing is begun that a signal would then not end in order.
     let signals = Signals::new().map_err(Failure::unreachable)?;
@@ -119,13 +133,13 @@ fn unused(workflow: &Workflow) -> Option<&'static str> {
     }
 }
 
-/// The workflow of a file, or what is wrong with it.
-fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
+/// The one workflow of a file, or what is wrong with it.
+pub fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
     let mut workflows = match Linter::new().map_err(Failure::unreachable)?.file(file) {
         Ok(workflows) => workflows,
         Err(problems) => return Ok(Err(problems)),
     };
-    let (Some(mut workflow), true) = (workflows.pop(), workflows.is_empty()) else {
+    let (Some(workflow), true) = (workflows.pop(), workflows.is_empty()) else {
         return Err(Failure::usage(format!(
             "{} has {} workflows, and a run is of one",
             file.display(),
@@ -133,16 +147,6 @@ fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
         ))
         .help("give each a file of its own"));
     };
-    if workflow.metadata.name.is_none() {
-        return Err(Failure::usage(format!("{}: metadata.name is missing", file.display())));
-    }
-    volumes::bring_home(&mut workflow).map_err(|name| {
-        Failure::usage(format!(
-            "{}: the data {name} are on a volume of a cluster",
-            file.display()
-        ))
-        .help("on a laptop only hostPath is there; submit the run to a cluster")
-    })?;
     Ok(Ok(workflow))
 }
 
@@ -272,7 +276,7 @@ fn end(args: &RunArgs, workflow: &Workflow, chosen: &Chosen) -> Result<Exit, Fai
         RunOutput::Json => out::json(&summary::document(workflow))?,
         RunOutput::Table => {
             let name = match &args.state {
-                Some(_) => format!("--state {}", resume::quoted(&chosen.state().path().to_string_lossy())),
+                Some(_) => format!("--state {}", quoted(&chosen.state().path().to_string_lossy())),
                 None => workflow.name_any(),
             };
             let place = Place {
@@ -286,7 +290,8 @@ fn end(args: &RunArgs, workflow: &Workflow, chosen: &Chosen) -> Result<Exit, Fai
     Ok(exit_of(workflow))
 }
 
-fn exit_of(workflow: &Workflow) -> Exit {
+/// What the end of a run means.
+pub fn exit_of(workflow: &Workflow) -> Exit {
     let status = workflow.status.clone().unwrap_or_default();
     let refused = status
         .conditions

@@ -15,13 +15,25 @@ pub fn clean(text: &str, most: usize) -> String {
     let mut cleaned: String = text
         .chars()
         .take(most)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_control(c) { '\u{fffd}' } else { c })
         .collect();
     if text.chars().nth(most).is_some() {
         cleaned.pop();
         cleaned.push('…');
     }
     cleaned
+}
+
+/// A text of several lines, without control characters but for the ends of lines.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c != '\n' && is_control(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Characters that do something to a terminal: control characters, and those that turn the order of what follows.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// How many columns a text takes, colours left out.
@@ -65,5 +77,7 @@ mod tests {
     #[test]
     fn terminals_are_not_spoken_to_by_user_code() {
         assert_eq!("\u{fffd}[2Jx\u{fffd}", clean("\u{1b}[2Jx\n", 80));
+        assert_eq!("a\u{fffd}b", clean("a\u{202e}b", 80));
+        assert_eq!("\u{fffd}[2Jx\ny\u{fffd}", printable("\u{1b}[2Jx\ny\r"));
     }
 }

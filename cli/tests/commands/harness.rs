@@ -63,8 +63,11 @@ spec:
             .args(words)
             .current_dir(self.0.path())
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("HOME", self.path("home"))
             .env("NO_COLOR", "1")
             .env_remove("BRAID_LOG")
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .stdin(Stdio::null());
         command
     }

@@ -35,7 +35,8 @@ fn usage_is_told() {
         (vec!["run", two.to_str().unwrap()], "a run is of one"),
         (vec!["get", "nobody"], "no run of \"nobody\""),
         (vec!["get", "--state", "nowhere"], "no run in nowhere"),
-        (vec!["get"], "<NAME>"),
+        (vec!["watch"], "<NAME>"),
+        (vec!["get", "x", "--local", "-n", "team"], "cannot be used with"),
         (vec!["shim"], "shim"),
     ] {
         let said = home.braid(&words).exits(2);

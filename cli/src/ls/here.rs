@@ -1,19 +1,17 @@
-//! `braid ls`: the runs on this machine.
+//! The runs on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use braid_crds::{Workflow, status::Phase};
+use braid_crds::{Workflow, WorkflowStatus, status::Phase};
 use braid_local::StateDir;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::{
-    args::{LsArgs, LsOutput},
     exit::{Exit, Failure},
-    out,
     runs::{Run, RunError},
-    summary::{colour, phase_text, time_of},
+    summary::{colour, phase_text, qualified, time_of},
     text::{Align, Colour, Table, Tint, clean, clock, count},
 };
 
@@ -23,35 +21,65 @@ struct Listed {
     read: Result<(Workflow, bool), RunError>,
 }
 
-/// Lists runs. One that cannot be read is listed with the reason.
-pub async fn ls(args: &LsArgs) -> Result<Exit, Failure> {
-    let mut directories: Vec<PathBuf> = StateDir::all()
-        .map_err(Failure::unreachable)?
-        .iter()
-        .map(|state| state.path().to_owned())
-        .collect();
-    if let Some(directory) = &args.state {
-        let directory = directory.canonicalize().unwrap_or_else(|_| directory.clone());
-        directories.retain(|known| *known != directory);
-        directories.insert(0, directory);
+/// The runs on this machine.
+pub struct Here(Vec<Listed>);
+
+impl Here {
+    /// Reads them; one in `state` is looked at, too.
+    pub async fn read(state: Option<&Path>) -> Result<Self, Failure> {
+        let mut directories: Vec<PathBuf> = StateDir::all()
+            .map_err(Failure::unreachable)?
+            .iter()
+            .map(|state| state.path().to_owned())
+            .collect();
+        if let Some(directory) = state {
+            let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+            directories.retain(|known| *known != directory);
+            directories.insert(0, directory);
+        }
+        let mut runs = Vec::new();
+        for directory in directories {
+            match read(&directory).await {
+                // Begun and ended in between, or never begun: there is nothing to tell.
+                Err(RunError::Empty(_)) => {}
+                read => runs.push(Listed { directory, read }),
+            }
+        }
+        Ok(Self(runs))
     }
-    let mut runs = Vec::new();
-    for directory in directories {
-        match read(&directory).await {
-            // Begun and ended in between, or never begun: there is nothing to tell.
-            Err(RunError::Empty(_)) => {}
-            read => runs.push(Listed { directory, read }),
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One that cannot be read is listed, and the list is not whole.
+    pub fn exit(&self) -> Exit {
+        if self.0.iter().any(|run| run.read.is_err()) {
+            Exit::Unreachable
+        } else {
+            Exit::Succeeded
         }
     }
-    let unread = runs.iter().any(|run| run.read.is_err());
-    match args.output {
-        LsOutput::Json => out::json(&runs.iter().map(document).collect::<Vec<_>>())?,
-        LsOutput::Table => out::lines(&table(&runs, Tint::of(&std::io::stdout())))?,
-    };
-    Ok(if unread { Exit::Unreachable } else { Exit::Succeeded })
+
+    /// For programs.
+    pub fn documents(&self) -> Vec<Value> {
+        self.0.iter().map(document).collect()
+    }
+
+    /// The names, as `kubectl` has them.
+    pub fn names(&self) -> Vec<String> {
+        let read = self.0.iter().filter_map(|run| run.read.as_ref().ok());
+        read.map(|(workflow, _)| qualified(workflow)).collect()
+    }
+
+    /// For people.
+    pub fn lines(&self, tint: Tint) -> Vec<String> {
+        table(&self.0, tint)
+    }
 }
 
-async fn read(directory: &std::path::Path) -> Result<(Workflow, bool), RunError> {
+async fn read(directory: &Path) -> Result<(Workflow, bool), RunError> {
     let run = Run::open(directory).await?;
     let running = run.is_running();
     let workflow = run.workflow().await;
@@ -78,13 +106,15 @@ fn document(run: &Listed) -> Value {
     }
 }
 
-fn totals(workflow: &Workflow) -> Value {
-    let (total, succeeded, failed) = sums(workflow);
+/// The partitions of a run.
+pub fn totals(workflow: &Workflow) -> Value {
+    let (total, succeeded, failed) = sums(workflow.status.as_ref());
     json!({"total": total, "succeeded": succeeded, "failed": failed})
 }
 
-fn sums(workflow: &Workflow) -> (u64, u64, u64) {
-    let steps = workflow.status.iter().flat_map(|status| &status.steps);
+/// All partitions of a run, those that succeeded, those that failed.
+pub fn sums(status: Option<&WorkflowStatus>) -> (u64, u64, u64) {
+    let steps = status.into_iter().flat_map(|status| &status.steps);
     steps.fold((0, 0, 0), |(total, succeeded, failed), step| {
         let counts = &step.partitions;
         (
@@ -123,7 +153,7 @@ fn table(runs: &[Listed], tint: Tint) -> Vec<String> {
             }
         };
         let status = workflow.status.clone().unwrap_or_default();
-        let (total, succeeded, failed) = sums(workflow);
+        let (total, succeeded, failed) = sums(workflow.status.as_ref());
         let phase = phase_text(status.phase, *running);
         let shade = if *running || status.phase.is_terminal() {
             colour(status.phase)

@@ -1,0 +1,195 @@
+//! What holds on any API server.
+
+use serde_json::json;
+
+use crate::{
+    embedded::Embedded,
+    harness::NUMBER,
+    site::{Site, TEAM},
+};
+
+/// Runs each case on the embedded server.
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        $(#[test]
+        fn $case() {
+            super::$case(&super::Embedded::new().site);
+        })*
+    };
+}
+
+mod on_the_embedded_server {
+    cases!(
+        a_workflow_is_submitted_seen_and_waited_for,
+        names_are_made_by_the_server,
+        a_run_is_watched_to_its_end,
+        waiting_ends_as_the_run_does,
+        what_is_wrong_is_not_created,
+        a_run_is_suspended_resumed_and_cancelled,
+    );
+}
+
+pub fn submit(site: &Site, name: &str) {
+    let file = site.home.numbers(name, 10, NUMBER);
+    site.braid(&["submit", file.to_str().unwrap()]).exits(0);
+}
+
+pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
+    let file = site.home.numbers("small", 10, NUMBER);
+    let file = file.to_str().unwrap();
+    let said = site
+        .braid(&["submit", file, "-p", "factor=3", "--dry-run", "server", "-o", "name"])
+        .exits(0);
+    assert_eq!("workflow.braid.dev/small\n", said.out);
+    assert!(site.names(TEAM).is_empty());
+
+    let said = site.braid(&["submit", file, "-p", "factor=3"]).exits(0);
+    assert_eq!("workflow.braid.dev/small created\n", said.out);
+    assert!(said.err.contains("braid watch -n team small"), "{}", said.err);
+    let created = site.get(TEAM, "small");
+    assert_eq!(Some(json!(3)), created.spec.params[0].value);
+
+    let again = site.braid(&["submit", file]).exits(2);
+    assert!(
+        again.err.contains("already exists") && again.err.contains("--generate-name"),
+        "{}",
+        again.err
+    );
+    // Before the operator has looked at it.
+    let shown = site.braid(&["get", "small"]).exits(0);
+    assert!(shown.out.contains("small  Pending"), "{}", shown.out);
+    assert!(shown.out.contains("in namespace team of context "), "{}", shown.out);
+
+    site.ended("small", "Succeeded", "all steps are done");
+    let waited = site.braid(&["wait", "small"]).exits(0);
+    assert_eq!("small: Succeeded, all steps are done\n", waited.out);
+    let shown = site.braid(&["get", "small"]).exits(0);
+    assert!(shown.out.contains("total") && shown.out.contains("45"), "{}", shown.out);
+    let object = site.braid(&["get", "small", "-o", "json"]).exits(0).json();
+    assert_eq!(json!("small"), object["metadata"]["name"]);
+    let yaml = site.braid(&["get", "small", "-o", "yaml"]).exits(0);
+    assert!(yaml.out.contains("kind: Workflow"), "{}", yaml.out);
+
+    for words in [vec!["ls"], vec!["get"], vec!["ls", "-n", TEAM], vec!["ls", "-A"]] {
+        let listed = site.braid(&words).exits(0);
+        assert!(
+            listed.out.contains("small") && listed.out.contains("Succeeded"),
+            "{words:?}: {}",
+            listed.out
+        );
+    }
+    let listed = site.braid(&["ls", "-o", "json"]).exits(0).json();
+    assert_eq!(
+        (json!("small"), json!(TEAM)),
+        (listed[0]["name"].clone(), listed[0]["namespace"].clone())
+    );
+    assert_eq!(
+        "workflow.braid.dev/small\n",
+        site.braid(&["ls", "-o", "name"]).exits(0).out
+    );
+}
+
+pub fn names_are_made_by_the_server(site: &Site) {
+    let file = site.home.numbers("many", 10, NUMBER);
+    let file = file.to_str().unwrap();
+    for _ in 0..2 {
+        let said = site.braid(&["submit", file, "--generate-name", "-o", "name"]).exits(0);
+        assert!(said.out.starts_with("workflow.braid.dev/many-"), "{}", said.out);
+    }
+    let said = site.braid(&["submit", file, "--name", "other", "-o", "json"]).exits(0);
+    assert_eq!(json!("other"), said.json()["metadata"]["name"]);
+    assert_eq!(3, site.names(TEAM).len());
+    let text = std::fs::read_to_string(file).unwrap();
+    let generated = text.replace("{name: many}", "{generateName: plenty-}");
+    let piped = site.pipe(&["submit", "-", "-o", "name"], &generated).exits(0);
+    assert!(piped.out.starts_with("workflow.braid.dev/plenty-"), "{}", piped.out);
+    let nameless = text.replace("metadata: {name: many}", "metadata: {}");
+    let said = site.pipe(&["submit", "-"], &nameless).exits(2);
+    assert!(said.err.contains("name"), "{}", said.err);
+    let elsewhere = text.replace("{name: many}", "{name: many, namespace: other}");
+    let said = site.pipe(&["submit", "-", "-n", TEAM], &elsewhere).exits(2);
+    assert!(said.err.contains("namespace other"), "{}", said.err);
+}
+
+pub fn a_run_is_watched_to_its_end(site: &Site) {
+    submit(site, "seen");
+    let watching = site.start(&["watch", "seen", "--progress", "plain", "-o", "json"]);
+    site.running("seen", 4);
+    let watching = watching.until("work: Running, 4 of 10 partitions");
+    site.ended("seen", "Succeeded", "all steps are done");
+    let said = watching.wait().exits(0);
+    assert!(
+        said.err.contains("work: Succeeded, 10 of 10 partitions"),
+        "{}",
+        said.err
+    );
+    let document = said.json();
+    assert_eq!(
+        (json!("Succeeded"), json!({"total": 45})),
+        (document["phase"].clone(), document["outputs"].clone())
+    );
+    // What has ended is told at once.
+    let said = site.braid(&["watch", "seen"]).exits(0);
+    assert!(said.out.contains("seen  Succeeded in"), "{}", said.out);
+}
+
+pub fn waiting_ends_as_the_run_does(site: &Site) {
+    submit(site, "slow");
+    let said = site.braid(&["wait", "slow", "--timeout", "10ms"]).exits(4);
+    assert!(said.err.contains("the run goes on"), "{}", said.err);
+    site.running("slow", 4);
+    let said = site.braid(&["wait", "slow", "--for", "started"]).exits(0);
+    assert!(said.out.starts_with("slow: Running"), "{}", said.out);
+    site.say("slow", &crate::site::status("Suspended", "Suspended", 4, "suspended"));
+    site.braid(&["wait", "slow", "--for", "suspended"]).exits(0);
+    site.braid(&["wait", "slow", "--no-wait-human"]).exits(5);
+    let waiting = site.start(&["wait", "slow"]);
+    site.ended("slow", "Failed", "work: exit \u{1b}[31m7");
+    let said = waiting.wait().exits(1);
+    assert_eq!("slow: Failed, work: exit \u{fffd}[31m7\n", said.out);
+    let said = site.braid(&["wait", "slow", "--for", "suspended"]).exits(1);
+    assert!(said.err.contains("ended before"), "{}", said.err);
+    site.ended("slow", "Cancelled", "cancelled");
+    site.braid(&["wait", "slow"]).exits(3);
+    let waiting = site.start(&["wait", "slow", "--for", "deleted"]);
+    site.ask(site.workflows(TEAM).delete("slow", &kube::api::DeleteParams::default()));
+    waiting.wait().exits(0);
+    site.braid(&["wait", "slow", "--for", "deleted"]).exits(0);
+    site.braid(&["wait", "slow"]).exits(2);
+}
+
+pub fn what_is_wrong_is_not_created(site: &Site) {
+    let good = std::fs::read_to_string(site.home.numbers("wrong", 10, NUMBER)).unwrap();
+    let said = site
+        .pipe(&["submit", "-"], &good.replace("reduce: Sum", "reduce: Summe"))
+        .exits(2);
+    assert!(said.err.contains("<stdin>:12:"), "{}", said.err);
+    let said = site.pipe(&["submit", "-", "-p", "factro=1"], &good).exits(2);
+    assert!(said.err.contains("did you mean"), "{}", said.err);
+    let said = site.pipe(&["submit", "-", "--name", "UPPER"], &good).exits(2);
+    assert!(said.err.contains("the workflow is refused"), "{}", said.err);
+    assert!(site.names(TEAM).is_empty());
+    let said = site.braid(&["get", "nobody", "-n", TEAM]).exits(2);
+    assert!(
+        said.err.contains("no run of \"nobody\" in namespace team"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("braid ls -n team"), "{}", said.err);
+}
+
+pub fn a_run_is_suspended_resumed_and_cancelled(site: &Site) {
+    submit(site, "changed");
+    let suspended = || site.get(TEAM, "changed").spec.suspend;
+    site.braid(&["suspend", "changed"]).exits(0);
+    assert!(suspended());
+    site.braid(&["resume", "changed", "-n", TEAM]).exits(0);
+    assert!(!suspended());
+    site.braid(&["cancel", "changed"]).exits(0);
+    assert!(site.get(TEAM, "changed").spec.cancel);
+    let said = site.braid(&["resume", "changed"]).exits(2);
+    assert!(said.err.contains("cannot be taken back"), "{}", said.err);
+    site.ended("changed", "Cancelled", "cancelled");
+    let said = site.braid(&["cancel", "changed"]).exits(2);
+    assert!(said.err.contains("has ended: Cancelled"), "{}", said.err);
+}

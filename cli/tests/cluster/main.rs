@@ -1,0 +1,11 @@
+//! `braid` in a cluster: child processes with a kubeconfig. The operator is played by the tests, which write what it would.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod cases;
+mod embedded;
+#[path = "../commands/harness.rs"]
+#[allow(dead_code)]
+mod harness;
+mod place;
+mod site;
+mod trouble;

@@ -1,0 +1,208 @@
+//! A cluster for commands: a kubeconfig in a home, and a client for what the operator would do.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use braid_crds::Workflow;
+use kube::{
+    Api, Client,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::harness::{Home, Said};
+
+/// The namespace of the kubeconfig's context.
+pub const TEAM: &str = "team";
+/// Longest time for one request of the tests.
+const REQUEST: Duration = Duration::from_secs(30);
+/// Longest time for a command to say what it must: it only ends a test that hangs.
+const HANG: Duration = Duration::from_mins(1);
+
+pub struct Site {
+    pub home: Home,
+    pub client: Client,
+    pub runtime: Runtime,
+}
+
+impl Site {
+    /// Commands in this home speak to the cluster of this kubeconfig.
+    pub fn new(runtime: Runtime, client: Client, kubeconfig: &str) -> Self {
+        let home = Home::new();
+        home.write("kubeconfig", kubeconfig);
+        Self { home, client, runtime }
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.home.command(words);
+        command.env("KUBECONFIG", self.home.path("kubeconfig"));
+        command
+    }
+
+    pub fn braid(&self, words: &[&str]) -> Said {
+        Said::from(self.command(words).output().unwrap())
+    }
+
+    /// A command with this on its standard input.
+    pub fn pipe(&self, words: &[&str], text: &str) -> Said {
+        let mut command = self.command(words);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        Said::from(child.wait_with_output().unwrap())
+    }
+
+    pub fn start(&self, words: &[&str]) -> Watched {
+        Watched::new(self.command(words))
+    }
+
+    pub fn workflows(&self, namespace: &str) -> Api<Workflow> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Waits for an answer.
+    pub fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> T {
+        self.runtime
+            .block_on(async { tokio::time::timeout(REQUEST, request).await })
+            .expect("an answer")
+            .unwrap()
+    }
+
+    pub fn get(&self, namespace: &str, name: &str) -> Workflow {
+        self.ask(self.workflows(namespace).get(name))
+    }
+
+    pub fn names(&self, namespace: &str) -> Vec<String> {
+        let listed = self.ask(self.workflows(namespace).list(&ListParams::default()));
+        listed.items.into_iter().filter_map(|it| it.metadata.name).collect()
+    }
+
+    /// What the operator would say of a run.
+    pub fn say(&self, name: &str, status: &Value) {
+        let change = json!({"status": status});
+        let api = self.workflows(TEAM);
+        self.ask(api.patch_status(name, &PatchParams::default(), &Patch::Merge(change)));
+    }
+
+    /// A run that goes on.
+    pub fn running(&self, name: &str, settled: u64) {
+        self.say(name, &status("Running", "Running", settled, "work: at it"));
+    }
+
+    /// A run that has ended.
+    pub fn ended(&self, name: &str, phase: &str, message: &str) {
+        let mut said = status(phase, phase, 10, message);
+        said["finishedAt"] = json!("2026-01-01T00:00:05Z");
+        said["steps"][0]["finishedAt"] = json!("2026-01-01T00:00:05Z");
+        said["outputs"] = json!({"total": 45});
+        self.say(name, &said);
+    }
+}
+
+/// A command that goes on, and what it says meanwhile. Killed if the test forgets it.
+pub struct Watched {
+    child: Child,
+    lines: Receiver<String>,
+    heard: String,
+    out: Option<JoinHandle<String>>,
+}
+
+impl Watched {
+    fn new(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stderr, mut stdout) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                // A test that has ended does not listen.
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        let out = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self {
+            child,
+            lines,
+            heard: String::new(),
+            out: Some(out),
+        }
+    }
+
+    /// Waits until it says this on standard error.
+    #[track_caller]
+    pub fn until(mut self, text: &str) -> Self {
+        let begun = Instant::now();
+        loop {
+            let line = self.lines.recv_timeout(HANG.saturating_sub(begun.elapsed()));
+            let line = line.unwrap_or_else(|error| panic!("{text:?} was not said ({error}): {}", self.heard));
+            self.heard.extend([line.as_str(), "\n"]);
+            if line.contains(text) {
+                return self;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    pub fn wait(mut self) -> Said {
+        while let Ok(line) = self.lines.recv_timeout(HANG) {
+            self.heard.extend([line.as_str(), "\n"]);
+        }
+        Said {
+            code: self.child.wait().unwrap().code(),
+            out: self.out.take().unwrap().join().unwrap(),
+            err: std::mem::take(&mut self.heard),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A status of a run of one step with ten partitions.
+pub fn status(phase: &str, reason: &str, settled: u64, message: &str) -> Value {
+    let ended = ["Succeeded", "Failed", "Cancelled"].contains(&phase);
+    let condition = |kind: &str, holds: bool| {
+        json!({
+            "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        })
+    };
+    json!({
+        "format": 1,
+        "observedGeneration": 1,
+        "phase": phase,
+        "startedAt": "2026-01-01T00:00:00Z",
+        "summary": {"steps": "0/1", "partitions": format!("{settled}/10"), "failed": "0", "workers": "2", "message": message},
+        "conditions": [
+            condition("Accepted", true), condition("Progressing", phase == "Running"),
+            condition("Complete", phase == "Succeeded"), condition("Failed", ended && phase != "Succeeded"),
+            condition("Finished", ended),
+        ],
+        "steps": [{
+            "name": "work", "phase": phase, "round": 0, "startedAt": "2026-01-01T00:00:00Z",
+            "plan": {"partitions": 10, "digest": "", "chunks": 0, "files": 0, "bytes": 0},
+            "partitions": {"total": 10, "succeeded": settled, "failed": 0},
+            "results": [{"name": "sum", "value": 45, "count": settled}],
+        }],
+    })
+}
