@@ -14,9 +14,9 @@ use clap::Args;
 use crate::{cargo, root};
 
 /// Where images are, as the chart says it.
-pub const REGISTRY: &str = "ghcr.io/braid-dev";
+const REGISTRY: &str = "ghcr.io/braid-dev";
 /// Their tag: the version of all crates.
-pub const TAG: &str = env!("CARGO_PKG_VERSION");
+const TAG: &str = env!("CARGO_PKG_VERSION");
 /// The user and the group that they run as.
 const USER: u32 = 65_532;
 /// The target whose C library can be linked statically without another toolchain. It is named to cargo even where it is the
@@ -29,6 +29,7 @@ const TARGET: &str = if cfg!(target_arch = "aarch64") {
 
 /// An image and the programs in it; the first one is its entrypoint.
 struct Recipe {
+    /// Its name; without a host it is one of [`REGISTRY`], with the tag of this version.
     name: &'static str,
     title: &'static str,
     package: &'static str,
@@ -50,6 +51,14 @@ const RECIPES: [Recipe; 2] = [
     },
 ];
 
+/// User code of the tests.
+const TALLY: Recipe = Recipe {
+    name: "braid.local/braid-tally:test",
+    title: "A program of the tests",
+    package: "braid-e2e-kind",
+    programs: &["braid-tally"],
+};
+
 /// Options of `images`.
 #[derive(Args)]
 pub struct ImagesOptions {
@@ -63,7 +72,7 @@ pub struct ImagesOptions {
 
 /// Builds the images, and says where the time went.
 pub fn run(options: &ImagesOptions) -> anyhow::Result<()> {
-    let built = build(&options.out, options.release)?;
+    let built = build(&options.out, options.release, &RECIPES)?;
     println!("programs {}, images {}", seconds(built.programs), seconds(built.images));
     for image in built.files {
         println!("{:<48} {}", image.name, image.file.display());
@@ -83,22 +92,32 @@ pub struct File {
 pub struct Built {
     /// The images.
     pub files: Vec<File>,
-    programs: Duration,
-    images: Duration,
+    /// Building programs.
+    pub programs: Duration,
+    /// Writing images.
+    pub images: Duration,
 }
 
-/// Builds the programs and writes the images into a directory, which is made if need be.
-pub fn build(out: &Path, release: bool) -> anyhow::Result<Built> {
+/// Builds what the tests on a cluster load, into a directory which is made if need be.
+pub fn for_tests(out: &Path) -> anyhow::Result<Built> {
+    let [operator, worker] = RECIPES;
+    build(out, false, &[operator, worker, TALLY])
+}
+
+fn build(out: &Path, release: bool, recipes: &[Recipe]) -> anyhow::Result<Built> {
     let begun = Instant::now();
     let profile = if release { "release" } else { "image" };
-    let programs = compile(profile)?;
+    let programs = compile(profile, recipes)?;
     let compiled = begun.elapsed();
     let out = std::path::absolute(out).with_context(|| format!("{}", out.display()))?;
     std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
     let mut files = Vec::new();
-    for recipe in &RECIPES {
-        let name = format!("{REGISTRY}/{}:{TAG}", recipe.name);
-        let file = out.join(format!("{}.tar", recipe.name));
+    for recipe in recipes {
+        let name = match recipe.name.split_once('/') {
+            None => format!("{REGISTRY}/{}:{TAG}", recipe.name),
+            Some(_) => recipe.name.to_owned(),
+        };
+        let file = out.join(format!("{}.tar", recipe.programs.first().unwrap_or(&recipe.name)));
         image(&name, recipe, &programs).write(&file)?;
         files.push(File { name, file });
     }
@@ -110,7 +129,7 @@ pub fn build(out: &Path, release: bool) -> anyhow::Result<Built> {
 }
 
 /// The directory of the programs, which are as the sources are now.
-fn compile(profile: &str) -> anyhow::Result<PathBuf> {
+fn compile(profile: &str, recipes: &[Recipe]) -> anyhow::Result<PathBuf> {
     let target = root()?.join("target");
     let mut command = Command::new(cargo());
     command
@@ -121,7 +140,7 @@ fn compile(profile: &str) -> anyhow::Result<PathBuf> {
         .arg(&target)
         // It wins over `RUSTFLAGS`: what the environment says of other builds is not about this one.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    for recipe in &RECIPES {
+    for recipe in recipes {
         command.args(["--package", recipe.package]);
         for program in recipe.programs {
             command.args(["--bin", program]);
