@@ -1,12 +1,20 @@
 //! `cargo xtask cluster`: a Kubernetes on this machine, as the tests use it.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use braid_cluster::kind::{self, Name};
-use braid_cluster::{Phase, Steps};
+use braid_cluster::{Phase, Steps, userland};
 use clap::{Args, Subcommand};
+
+use crate::{cargo, images, root};
+
+/// The stage of the tests on a cluster, for people.
+pub const ALONE: &str = "cargo xtask test --only e2e-kind";
+/// The cluster of the stage, which is made and removed by it. A cluster of that name that is there already is used, and stays.
+const NAME: &str = "braid-e2e";
 
 /// Options of `cluster`.
 #[derive(Args)]
@@ -85,4 +93,53 @@ pub fn run(options: &ClusterOptions) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a cluster of two nodes and the images, lets `run` run the tests on it, and removes it.
+pub fn with_cluster<T>(run: impl FnOnce(Command) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let say = |what: &str| println!("{what}");
+    let built = images::for_tests(&root()?.join("target/images"))?;
+    println!(
+        "programs {:.1} s, images {:.1} s",
+        built.programs.as_secs_f64(),
+        built.images.as_secs_f64()
+    );
+    let name: Name = NAME.parse()?;
+    let mut steps = Steps::default();
+    let (cluster, ours) = match kind::find_cluster(&name, &say) {
+        Ok(cluster) => (cluster, false),
+        Err(_) => (kind::up(&name, 2, &mut steps, &say)?, true),
+    };
+    let tested = userland::obtain(&cluster.engine, &mut steps, &say)
+        .map_err(anyhow::Error::from)
+        .and_then(|userland| {
+            println!("{steps}");
+            let files = built.files.into_iter().map(|image| image.file).chain([userland]);
+            let mut command = Command::new(cargo());
+            command
+                .args([
+                    "test",
+                    "--package",
+                    "braid-e2e-kind",
+                    "--features",
+                    "cluster",
+                    "--locked",
+                ])
+                .args([
+                    "--no-fail-fast",
+                    "--test",
+                    "cases",
+                    "--test",
+                    "faults",
+                    "--",
+                    "--test-threads=1",
+                ])
+                .env("BRAID_CLUSTER", NAME)
+                .env("BRAID_IMAGES", std::env::join_paths(files)?);
+            run(command)
+        });
+    if ours && let Err(error) = kind::down(&name, &say) {
+        println!("{NAME} stays: {error}");
+    }
+    tested
 }

@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask test | generate | cluster | bench | chaos`.
+//! The project's own tools: `cargo xtask test | generate | cluster | images | bench | chaos`.
 //!
 //! Everything runs from a clean clone with the Rust toolchain and, for real API servers, Go; what else is needed is built
 //! below `target/`.
@@ -11,6 +11,7 @@ mod cluster;
 mod doors;
 mod drivers;
 mod generate;
+mod images;
 mod kind;
 mod reference;
 mod stages;
@@ -40,6 +41,8 @@ enum Command {
     },
     /// A Kubernetes on this machine: kind, on Docker; what is missing for that is installed and built where it can be
     Cluster(kind::ClusterOptions),
+    /// Builds the images of the operator and of the worker, each a tar of an OCI layout
+    Images(images::ImagesOptions),
     /// Measures; prints a table
     Bench(drivers::BenchOptions),
     /// Breaks things at random for a while and checks that the numbers stay exact
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test(options) => stages::test(&options),
         Command::Generate { check } => generate::run(check).map(|()| true),
         Command::Cluster(options) => kind::run(&options).map(|()| true),
+        Command::Images(options) => images::run(&options).map(|()| true),
         Command::Bench(options) => drivers::bench(&options).map(|()| true),
         Command::Chaos(options) => drivers::chaos(&options).map(|()| true),
     };

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{cargo, cluster, generate, root};
+use crate::{cargo, cluster, generate, kind, root};
 
 /// The release of cargo-deny that is used, built below `target/tools`.
 const DENY: &str = "0.20.2";
@@ -36,7 +36,7 @@ pub struct TestOptions {
 
 /// Tests counted by their own summaries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+pub struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -147,7 +147,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "--workspace",
                 "--all-targets",
                 "--features",
-                "braid-cluster/real",
+                "braid-cluster/real,braid-e2e-kind/cluster",
                 "--locked",
                 "--keep-going",
                 "--",
@@ -188,6 +188,11 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
             name: "kind",
             alone: "cargo xtask test --only kind".to_owned(),
             run: Box::new(|| counted(cluster::kind_tests())),
+        });
+        stages.push(Stage {
+            name: "e2e-kind",
+            alone: kind::ALONE.to_owned(),
+            run: Box::new(|| kind::with_cluster(counted)),
         });
         let advisories = options.advisories;
         stages.push(Stage {

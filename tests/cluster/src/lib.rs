@@ -26,6 +26,7 @@ pub mod programs;
 mod server;
 mod steps;
 mod toolchain;
+pub mod userland;
 
 pub use certificates::CertificateError;
 pub use command::CallError;

@@ -1,0 +1,27 @@
+//! Braid installed into a cluster as people install it: images loaded, the chart by Helm, workflows by kubectl.
+//!
+//! The cluster is there already and is named by `BRAID_CLUSTER`; `BRAID_IMAGES` is a list, as
+//! `PATH`, of the images' files. Each test has a
+//! namespace of its own, and a test that fails tells what the cluster knows of it. Everything here panics with what was seen: it
+//! is for tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::indexing_slicing
+)]
+
+mod install;
+mod processes;
+mod space;
+
+pub use install::{Suite, suite};
+pub use processes::{Process, Signal};
+pub use space::{Space, told};
+
+/// The image of user code that has a shell.
+pub const USERLAND: &str = braid_cluster::userland::NAME;
+/// The image of user code that has one static program, `/braid-tally`.
+pub const TALLY: &str = "braid.local/braid-tally:test";

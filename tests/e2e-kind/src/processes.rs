@@ -1,0 +1,95 @@
+//! Processes of pods, seen from their nodes: what a fault needs is a process and a signal.
+
+use crate::install::Suite;
+
+/// Says for every process: its number, its parent's, the host that it takes itself to be on, and its words.
+const LIST: &str = r#"cd /proc
+for pid in [0-9]*; do
+    [ -s "$pid/cmdline" ] || continue
+    host=$(tr '\0' '\n' <"$pid/environ" 2>/dev/null | sed -n 's/^HOSTNAME=//p')
+    parent=$(sed -n 's/^PPid:[[:space:]]*//p' "$pid/status" 2>/dev/null)
+    printf '%s %s %s %s\n' "$pid" "${parent:-0}" "${host:--}" "$(tr '\0\n' '  ' <"$pid/cmdline" 2>/dev/null)"
+done"#;
+
+/// What a process is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// End at once.
+    Kill,
+    /// Stand still.
+    Stop,
+    /// Go on.
+    Continue,
+}
+
+impl Signal {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Continue => "CONT",
+        }
+    }
+}
+
+/// A process as its node numbers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The node.
+    pub node: String,
+    /// Its number there.
+    pub pid: u32,
+    /// Its parent's number.
+    pub parent: u32,
+    /// The pod that it is in; a node's own process has `-`.
+    pub pod: String,
+    /// Program and arguments.
+    pub words: String,
+}
+
+fn read(node: &str, line: &str) -> Option<Process> {
+    let mut words = line.splitn(4, ' ');
+    Some(Process {
+        node: node.to_owned(),
+        pid: words.next()?.parse().ok()?,
+        parent: words.next()?.parse().ok()?,
+        pod: words.next()?.to_owned(),
+        words: words.next()?.trim().to_owned(),
+    })
+}
+
+impl Suite {
+    /// The processes of a node. Some of them may have ended already.
+    pub fn processes(&self, node: &str) -> Vec<Process> {
+        let list = self.docker(&["exec", node, "sh", "-c", LIST]);
+        list.lines().filter_map(|line| read(node, line)).collect()
+    }
+
+    /// Sends a signal; false: the process is gone.
+    pub fn signal(&self, process: &Process, signal: Signal) -> bool {
+        let script = format!("kill -{} {} && echo sent || true", signal.name(), process.pid);
+        self.docker(&["exec", &process.node, "sh", "-c", &script])
+            .contains("sent")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        let process = read("node-1", "12 3 pod-a /braid-worker run ").unwrap();
+        assert_eq!(
+            (12, 3, "pod-a", "/braid-worker run"),
+            (
+                process.pid,
+                process.parent,
+                process.pod.as_str(),
+                process.words.as_str()
+            )
+        );
+        assert_eq!(None, read("node-1", "12 x - sh"));
+        assert_eq!(None, read("node-1", ""));
+    }
+}
