@@ -69,7 +69,7 @@ pub fn obtain(engine: &Engine, steps: &mut Steps, say: &dyn Fn(&str)) -> Result<
     let key = cache::key([RECIPE, std::env::consts::ARCH]);
     let kept = directory.join(format!("userland-{key}.tar"));
     let _lock = cache::lock(&directory, &|| {
-        say("another process makes the image of user code; waiting")
+        say("another process makes the image of user code; waiting");
     })?;
     if kept.is_file() {
         return Ok(kept);
