@@ -111,9 +111,8 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
 /// What a workflow says for a cluster that has no meaning here.
 fn unused(workflow: &Workflow) -> Option<&'static str> {
     let runs = || workflow.spec.steps.iter().map(|step| &step.run);
-    let elsewhere = runs().any(|run| {
-        !run.env_from.is_empty() || run.env.iter().any(|variable| variable.value_from.is_some())
-    });
+    let elsewhere =
+        runs().any(|run| !run.env_from.is_empty() || run.env.iter().any(|variable| variable.value_from.is_some()));
     let pods = !workflow.spec.pools.is_empty()
         || runs().any(|run| run.image.is_some() || run.resources.is_some() || !run.volume_mounts.is_empty());
     if elsewhere {

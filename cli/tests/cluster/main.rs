@@ -6,6 +6,7 @@ mod embedded;
 #[path = "../commands/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+mod logs;
 mod place;
 mod site;
 mod trouble;
