@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod cases;
+mod doctor;
 mod embedded;
 #[path = "../commands/harness.rs"]
 #[allow(dead_code)]
