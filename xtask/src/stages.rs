@@ -147,7 +147,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "--workspace",
                 "--all-targets",
                 "--features",
-                "braid-cluster/real",
+                "braid-cluster/real,braid/real",
                 "--locked",
                 "--keep-going",
                 "--",

@@ -169,7 +169,7 @@ async fn follow(remote: &Remote, workflow: &Workflow, asked: Asked) -> Result<Ex
         tokio::select! {
             biased;
             Some(first) = lines.recv() => {
-                if print(style, first, &mut lines)? == Reader::Gone {
+                if print(style, &first, &mut lines)? == Reader::Gone {
                     return Ok(Exit::Succeeded);
                 }
             }
@@ -202,7 +202,7 @@ async fn follow(remote: &Remote, workflow: &Workflow, asked: Asked) -> Result<Ex
 }
 
 /// Prints a line and those that wait behind it.
-fn print(style: Style, first: Tagged, waiting: &mut Receiver<Tagged>) -> Result<Reader, Failure> {
+fn print(style: Style, first: &Tagged, waiting: &mut Receiver<Tagged>) -> Result<Reader, Failure> {
     let mut texts = vec![style.line(&first.step, &first.record)];
     while texts.len() < LINES
         && let Ok(tagged) = waiting.try_recv()

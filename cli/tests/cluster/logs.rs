@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cases::submit,
-    embedded::Embedded,
-    site::{Site, TEAM},
+    embedded::{Embedded, TEAM},
+    site::Site,
 };
 
 fn pod(site: &Site, name: &str, workflow_uid: &str) {

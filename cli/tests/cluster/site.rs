@@ -14,12 +14,10 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::harness::{Home, Said};
 
-/// The namespace of the kubeconfig's context.
-pub const TEAM: &str = "team";
 /// Longest time for one request of the tests.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Longest time for a command to say what it must: it only ends a test that hangs.
@@ -28,15 +26,22 @@ const HANG: Duration = Duration::from_mins(1);
 pub struct Site {
     pub home: Home,
     pub client: Client,
-    pub runtime: Runtime,
+    pub runtime: Handle,
+    /// The namespace of the kubeconfig's context.
+    pub namespace: String,
 }
 
 impl Site {
     /// Commands in this home speak to the cluster of this kubeconfig.
-    pub fn new(runtime: Runtime, client: Client, kubeconfig: &str) -> Self {
+    pub fn new(runtime: Handle, client: Client, namespace: &str, kubeconfig: &str) -> Self {
         let home = Home::new();
         home.write("kubeconfig", kubeconfig);
-        Self { home, client, runtime }
+        Self {
+            home,
+            client,
+            runtime,
+            namespace: namespace.to_owned(),
+        }
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
@@ -89,7 +94,7 @@ impl Site {
     /// What the operator would say of a run.
     pub fn say(&self, name: &str, status: &Value) {
         let change = json!({"status": status});
-        let api = self.workflows(TEAM);
+        let api = self.workflows(&self.namespace);
         self.ask(api.patch_status(name, &PatchParams::default(), &Patch::Merge(change)));
     }
 

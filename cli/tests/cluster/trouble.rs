@@ -3,7 +3,10 @@
 use braid_apiserver::{Fault, Target, Times, Verb};
 use serde_json::json;
 
-use crate::{cases::submit, embedded::Embedded, site::TEAM};
+use crate::{
+    cases::submit,
+    embedded::{Embedded, TEAM},
+};
 
 #[test]
 fn a_watch_outlives_lost_connections_and_forgotten_versions() {
