@@ -8,13 +8,17 @@ use crate::{harness::NUMBER, site::Site};
 pub type Case = fn(&Site);
 
 /// All of them.
-pub const ALL: [(&str, Case); 6] = [
+pub const ALL: [(&str, Case); 7] = [
     (
         "a workflow is submitted, seen and waited for",
         a_workflow_is_submitted_seen_and_waited_for,
     ),
     ("names are made by the server", names_are_made_by_the_server),
     ("a run is watched to its end", a_run_is_watched_to_its_end),
+    (
+        "a submission can be watched and waited for",
+        a_submission_can_be_watched_and_waited_for,
+    ),
     ("waiting ends as the run does", waiting_ends_as_the_run_does),
     ("what is wrong is not created", what_is_wrong_is_not_created),
     (
@@ -140,6 +144,50 @@ fn a_run_is_watched_to_its_end(site: &Site) {
     // What has ended is told at once.
     let said = site.braid(&["watch", "seen"]).exits(0);
     assert!(said.out.contains("seen  Succeeded in"), "{}", said.out);
+}
+
+fn a_submission_can_be_watched_and_waited_for(site: &Site) {
+    let file = site.home.numbers("followed", 10, NUMBER);
+    let file = file.to_str().unwrap();
+    let watching = site.start(&["submit", file, "--watch", "--progress", "plain"]);
+    let watching = watching.until("created in namespace");
+    site.running("followed", 4);
+    let watching = watching.until("work: Running, 4 of 10 partitions");
+    let mut failed = crate::site::status("Failed", "StepFailed", 9, "work: \u{1b}]0;too many failed");
+    failed["steps"][0]["failures"] = json!([{
+        "reason": "Exit7", "count": 1, "sample": 3, "attempts": 2, "message": "bad \u{1b}[2J item",
+    }]);
+    site.say("followed", &failed);
+    let said = watching.wait().exits(1);
+    assert!(said.out.contains("followed  Failed"), "{}", said.out);
+    let logs = format!("braid logs -n {} followed work --partition 3", site.namespace);
+    assert!(said.out.contains(&logs), "{}", said.out);
+    assert!(!said.out.contains('\u{1b}') && !said.err.contains('\u{1b}'), "{said:?}");
+    let yaml = site.braid(&["get", "followed", "-o", "yaml"]).exits(0);
+    assert!(!yaml.out.contains('\u{1b}'), "{}", yaml.out);
+
+    let waiting = site.start(&[
+        "submit",
+        file,
+        "--name",
+        "awaited",
+        "--wait",
+        "-o",
+        "json",
+        "--timeout",
+        "2m",
+    ]);
+    let waiting = waiting.until("created in namespace");
+    site.ended("awaited", "Succeeded", "all steps are done");
+    let object = waiting.wait().exits(0).json();
+    assert_eq!(
+        (json!("awaited"), json!("Succeeded")),
+        (object["metadata"]["name"].clone(), object["status"]["phase"].clone())
+    );
+    let said = site
+        .braid(&["submit", file, "--name", "late", "--wait", "--timeout", "10ms"])
+        .exits(4);
+    assert!(said.err.contains("the run goes on"), "{}", said.err);
 }
 
 fn waiting_ends_as_the_run_does(site: &Site) {

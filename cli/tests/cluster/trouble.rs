@@ -121,6 +121,17 @@ fn refusals_say_what_to_do() {
         "{}",
         said.err
     );
+    let later = json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "x", "namespace": TEAM},
+        "spec": {"steps": []}, "status": {"phase": "Dreaming"},
+    });
+    embedded.answers(&format!("GET {path}"), 200, &later);
+    let said = site.braid(&["get", "x"]).exits(6);
+    assert!(
+        said.err.contains("Dreaming") && said.err.contains("another version"),
+        "{}",
+        said.err
+    );
     embedded.answers(&format!("GET {path}"), 503, &"upstream is away");
     let said = site.command(&["get", "x", "--request-timeout", "1s"]).output().unwrap();
     assert_eq!(Some(6), said.status.code());
