@@ -14,6 +14,7 @@ mod attend;
 mod change;
 mod check;
 mod cluster;
+mod doctor;
 mod exit;
 mod get;
 mod logs;
@@ -103,6 +104,7 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Suspend(target) => change::change(target, Change::Suspend).await,
             Command::Resume(target) => change::change(target, Change::Resume).await,
             Command::Cancel(target) => change::change(target, Change::Cancel).await,
+            Command::Doctor(args) => doctor::doctor(args).await,
             Command::Version => version(),
             Command::Completion { shell } => completion(*shell),
             Command::Shim => Err(Failure::usage("a shim is started by a worker")),

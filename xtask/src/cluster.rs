@@ -26,7 +26,7 @@ pub fn obtain() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests on a real server, and those of the charts. What was proved is printed: how many cases, how large the definitions are.
+/// The tests on a real server, those of the command line on one, and those of the charts. What was proved is printed: how many cases, how large the definitions are.
 pub fn tests() -> Command {
     test(&["real", "chart"], &["--show-output"])
 }
@@ -42,8 +42,10 @@ fn test(names: &[&str], options: &[&str]) -> Command {
         "test",
         "--package",
         "braid-cluster",
+        "--package",
+        "braid",
         "--features",
-        "real",
+        "braid-cluster/real,braid/real",
         "--locked",
         "--no-fail-fast",
     ]);

@@ -51,6 +51,8 @@ pub enum Command {
     Resume(Target),
     /// Stop a run for good; what was settled is counted
     Cancel(Target),
+    /// Check whether the cluster can run workflows, and why runs there do not go on
+    Doctor(DoctorArgs),
     /// Show the version
     Version,
     /// Print completions for a shell
@@ -304,6 +306,22 @@ pub struct LogsArgs {
     /// Go on with what is being written, until the run ends
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// `braid doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Look at the runs of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Where operators are looked for by those who may not look everywhere
+    #[arg(long, value_name = "NAMESPACE", default_value = "braid-system")]
+    pub operator_namespace: String,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t = LintOutput::Text)]
+    pub output: LintOutput,
 }
 
 #[cfg(test)]

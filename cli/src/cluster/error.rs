@@ -58,6 +58,14 @@ pub enum ClusterError {
     /// The object, or the change, is not taken.
     #[error("{0}")]
     Refused(String),
+    /// An answer that this program does not understand.
+    #[error("the API server of {cluster} gives what this program cannot read ({problem})")]
+    Unreadable {
+        /// Which cluster.
+        cluster: String,
+        /// Where it stopped.
+        problem: String,
+    },
     /// Anything else that the server says.
     #[error("the API server of {cluster} says {code}: {message}")]
     Api {
@@ -95,6 +103,9 @@ impl From<ClusterError> for Failure {
             ClusterError::Unreachable { .. } | ClusterError::Silent { .. } => {
                 Some("is it the right context? `kubectl cluster-info` asks the same server".to_owned())
             }
+            ClusterError::Unreadable { .. } => Some(format!(
+                "is Braid there of another version than this program? `{name} doctor` tells"
+            )),
             _ => None,
         };
         let failure = Self::new(exit, error);
@@ -110,6 +121,10 @@ pub fn explain(error: &kube::Error, cluster: &str, server: &str) -> ClusterError
     let cluster = cluster.to_owned();
     match error {
         kube::Error::Api(status) => answer(status, cluster),
+        kube::Error::SerdeError(error) => ClusterError::Unreadable {
+            cluster,
+            problem: error.to_string(),
+        },
         kube::Error::Auth(error) => ClusterError::Credentials {
             cluster,
             problem: credentials(error),

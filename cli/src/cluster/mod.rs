@@ -123,6 +123,22 @@ impl Cluster {
         }
     }
 
+    /// Waits for a part of an answer.
+    pub async fn in_time<T>(&self, part: impl Future<Output = std::io::Result<T>>) -> Result<T, ClusterError> {
+        match tokio::time::timeout(self.limit, part).await {
+            Ok(read) => read.map_err(|error| ClusterError::Unreachable {
+                cluster: self.told.clone(),
+                server: self.server.clone(),
+                problem: error.to_string(),
+            }),
+            Err(_) => Err(ClusterError::Silent {
+                cluster: self.told.clone(),
+                server: self.server.clone(),
+                limit: self.limit,
+            }),
+        }
+    }
+
     /// What an error of this cluster's client means.
     pub fn explain(&self, error: &kube::Error) -> ClusterError {
         explain(error, &self.told, &self.server)

@@ -2,51 +2,53 @@
 
 use serde_json::json;
 
-use crate::{
-    embedded::Embedded,
-    harness::NUMBER,
-    site::{Site, TEAM},
-};
+use crate::{harness::NUMBER, site::Site};
 
-/// Runs each case on the embedded server.
-macro_rules! cases {
-    ($($case:ident),* $(,)?) => {
-        $(#[test]
-        fn $case() {
-            super::$case(&super::Embedded::new().site);
-        })*
-    };
-}
+/// A case: a claim about commands on a server, in a namespace of its own.
+pub type Case = fn(&Site);
 
-mod on_the_embedded_server {
-    cases!(
+/// All of them.
+pub const ALL: [(&str, Case); 7] = [
+    (
+        "a workflow is submitted, seen and waited for",
         a_workflow_is_submitted_seen_and_waited_for,
-        names_are_made_by_the_server,
-        a_run_is_watched_to_its_end,
-        waiting_ends_as_the_run_does,
-        what_is_wrong_is_not_created,
+    ),
+    ("names are made by the server", names_are_made_by_the_server),
+    ("a run is watched to its end", a_run_is_watched_to_its_end),
+    (
+        "a submission can be watched and waited for",
+        a_submission_can_be_watched_and_waited_for,
+    ),
+    ("waiting ends as the run does", waiting_ends_as_the_run_does),
+    ("what is wrong is not created", what_is_wrong_is_not_created),
+    (
+        "a run is suspended, resumed and cancelled",
         a_run_is_suspended_resumed_and_cancelled,
-    );
-}
+    ),
+];
 
 pub fn submit(site: &Site, name: &str) {
     let file = site.home.numbers(name, 10, NUMBER);
     site.braid(&["submit", file.to_str().unwrap()]).exits(0);
 }
 
-pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
+fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
     let file = site.home.numbers("small", 10, NUMBER);
     let file = file.to_str().unwrap();
     let said = site
         .braid(&["submit", file, "-p", "factor=3", "--dry-run", "server", "-o", "name"])
         .exits(0);
     assert_eq!("workflow.braid.dev/small\n", said.out);
-    assert!(site.names(TEAM).is_empty());
+    assert!(site.names(&site.namespace).is_empty());
 
     let said = site.braid(&["submit", file, "-p", "factor=3"]).exits(0);
     assert_eq!("workflow.braid.dev/small created\n", said.out);
-    assert!(said.err.contains("braid watch -n team small"), "{}", said.err);
-    let created = site.get(TEAM, "small");
+    assert!(
+        said.err.contains(&format!("braid watch -n {} small", site.namespace)),
+        "{}",
+        said.err
+    );
+    let created = site.get(&site.namespace, "small");
     assert_eq!(Some(json!(3)), created.spec.params[0].value);
 
     let again = site.braid(&["submit", file]).exits(2);
@@ -58,7 +60,13 @@ pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
     // Before the operator has looked at it.
     let shown = site.braid(&["get", "small"]).exits(0);
     assert!(shown.out.contains("small  Pending"), "{}", shown.out);
-    assert!(shown.out.contains("in namespace team of context "), "{}", shown.out);
+    assert!(
+        shown
+            .out
+            .contains(&format!("in namespace {} of context ", site.namespace)),
+        "{}",
+        shown.out
+    );
 
     site.ended("small", "Succeeded", "all steps are done");
     let waited = site.braid(&["wait", "small"]).exits(0);
@@ -70,7 +78,12 @@ pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
     let yaml = site.braid(&["get", "small", "-o", "yaml"]).exits(0);
     assert!(yaml.out.contains("kind: Workflow"), "{}", yaml.out);
 
-    for words in [vec!["ls"], vec!["get"], vec!["ls", "-n", TEAM], vec!["ls", "-A"]] {
+    for words in [
+        vec!["ls"],
+        vec!["get"],
+        vec!["ls", "-n", &site.namespace],
+        vec!["ls", "-A"],
+    ] {
         let listed = site.braid(&words).exits(0);
         assert!(
             listed.out.contains("small") && listed.out.contains("Succeeded"),
@@ -80,7 +93,7 @@ pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
     }
     let listed = site.braid(&["ls", "-o", "json"]).exits(0).json();
     assert_eq!(
-        (json!("small"), json!(TEAM)),
+        (json!("small"), json!(site.namespace)),
         (listed[0]["name"].clone(), listed[0]["namespace"].clone())
     );
     assert_eq!(
@@ -89,7 +102,7 @@ pub fn a_workflow_is_submitted_seen_and_waited_for(site: &Site) {
     );
 }
 
-pub fn names_are_made_by_the_server(site: &Site) {
+fn names_are_made_by_the_server(site: &Site) {
     let file = site.home.numbers("many", 10, NUMBER);
     let file = file.to_str().unwrap();
     for _ in 0..2 {
@@ -98,7 +111,7 @@ pub fn names_are_made_by_the_server(site: &Site) {
     }
     let said = site.braid(&["submit", file, "--name", "other", "-o", "json"]).exits(0);
     assert_eq!(json!("other"), said.json()["metadata"]["name"]);
-    assert_eq!(3, site.names(TEAM).len());
+    assert_eq!(3, site.names(&site.namespace).len());
     let text = std::fs::read_to_string(file).unwrap();
     let generated = text.replace("{name: many}", "{generateName: plenty-}");
     let piped = site.pipe(&["submit", "-", "-o", "name"], &generated).exits(0);
@@ -107,11 +120,11 @@ pub fn names_are_made_by_the_server(site: &Site) {
     let said = site.pipe(&["submit", "-"], &nameless).exits(2);
     assert!(said.err.contains("name"), "{}", said.err);
     let elsewhere = text.replace("{name: many}", "{name: many, namespace: other}");
-    let said = site.pipe(&["submit", "-", "-n", TEAM], &elsewhere).exits(2);
+    let said = site.pipe(&["submit", "-", "-n", &site.namespace], &elsewhere).exits(2);
     assert!(said.err.contains("namespace other"), "{}", said.err);
 }
 
-pub fn a_run_is_watched_to_its_end(site: &Site) {
+fn a_run_is_watched_to_its_end(site: &Site) {
     submit(site, "seen");
     let watching = site.start(&["watch", "seen", "--progress", "plain", "-o", "json"]);
     site.running("seen", 4);
@@ -133,7 +146,51 @@ pub fn a_run_is_watched_to_its_end(site: &Site) {
     assert!(said.out.contains("seen  Succeeded in"), "{}", said.out);
 }
 
-pub fn waiting_ends_as_the_run_does(site: &Site) {
+fn a_submission_can_be_watched_and_waited_for(site: &Site) {
+    let file = site.home.numbers("followed", 10, NUMBER);
+    let file = file.to_str().unwrap();
+    let watching = site.start(&["submit", file, "--watch", "--progress", "plain"]);
+    let watching = watching.until("created in namespace");
+    site.running("followed", 4);
+    let watching = watching.until("work: Running, 4 of 10 partitions");
+    let mut failed = crate::site::status("Failed", "StepFailed", 9, "work: \u{1b}]0;too many failed");
+    failed["steps"][0]["failures"] = json!([{
+        "reason": "Exit7", "count": 1, "sample": 3, "attempts": 2, "message": "bad \u{1b}[2J item",
+    }]);
+    site.say("followed", &failed);
+    let said = watching.wait().exits(1);
+    assert!(said.out.contains("followed  Failed"), "{}", said.out);
+    let logs = format!("braid logs -n {} followed work --partition 3", site.namespace);
+    assert!(said.out.contains(&logs), "{}", said.out);
+    assert!(!said.out.contains('\u{1b}') && !said.err.contains('\u{1b}'), "{said:?}");
+    let yaml = site.braid(&["get", "followed", "-o", "yaml"]).exits(0);
+    assert!(!yaml.out.contains('\u{1b}'), "{}", yaml.out);
+
+    let waiting = site.start(&[
+        "submit",
+        file,
+        "--name",
+        "awaited",
+        "--wait",
+        "-o",
+        "json",
+        "--timeout",
+        "2m",
+    ]);
+    let waiting = waiting.until("created in namespace");
+    site.ended("awaited", "Succeeded", "all steps are done");
+    let object = waiting.wait().exits(0).json();
+    assert_eq!(
+        (json!("awaited"), json!("Succeeded")),
+        (object["metadata"]["name"].clone(), object["status"]["phase"].clone())
+    );
+    let said = site
+        .braid(&["submit", file, "--name", "late", "--wait", "--timeout", "10ms"])
+        .exits(4);
+    assert!(said.err.contains("the run goes on"), "{}", said.err);
+}
+
+fn waiting_ends_as_the_run_does(site: &Site) {
     submit(site, "slow");
     let said = site.braid(&["wait", "slow", "--timeout", "10ms"]).exits(4);
     assert!(said.err.contains("the run goes on"), "{}", said.err);
@@ -152,13 +209,16 @@ pub fn waiting_ends_as_the_run_does(site: &Site) {
     site.ended("slow", "Cancelled", "cancelled");
     site.braid(&["wait", "slow"]).exits(3);
     let waiting = site.start(&["wait", "slow", "--for", "deleted"]);
-    site.ask(site.workflows(TEAM).delete("slow", &kube::api::DeleteParams::default()));
+    site.ask(
+        site.workflows(&site.namespace)
+            .delete("slow", &kube::api::DeleteParams::default()),
+    );
     waiting.wait().exits(0);
     site.braid(&["wait", "slow", "--for", "deleted"]).exits(0);
     site.braid(&["wait", "slow"]).exits(2);
 }
 
-pub fn what_is_wrong_is_not_created(site: &Site) {
+fn what_is_wrong_is_not_created(site: &Site) {
     let good = std::fs::read_to_string(site.home.numbers("wrong", 10, NUMBER)).unwrap();
     let said = site
         .pipe(&["submit", "-"], &good.replace("reduce: Sum", "reduce: Summe"))
@@ -168,25 +228,30 @@ pub fn what_is_wrong_is_not_created(site: &Site) {
     assert!(said.err.contains("did you mean"), "{}", said.err);
     let said = site.pipe(&["submit", "-", "--name", "UPPER"], &good).exits(2);
     assert!(said.err.contains("the workflow is refused"), "{}", said.err);
-    assert!(site.names(TEAM).is_empty());
-    let said = site.braid(&["get", "nobody", "-n", TEAM]).exits(2);
+    assert!(site.names(&site.namespace).is_empty());
+    let said = site.braid(&["get", "nobody", "-n", &site.namespace]).exits(2);
     assert!(
-        said.err.contains("no run of \"nobody\" in namespace team"),
+        said.err
+            .contains(&format!("no run of \"nobody\" in namespace {}", site.namespace)),
         "{}",
         said.err
     );
-    assert!(said.err.contains("braid ls -n team"), "{}", said.err);
+    assert!(
+        said.err.contains(&format!("braid ls -n {}", site.namespace)),
+        "{}",
+        said.err
+    );
 }
 
-pub fn a_run_is_suspended_resumed_and_cancelled(site: &Site) {
+fn a_run_is_suspended_resumed_and_cancelled(site: &Site) {
     submit(site, "changed");
-    let suspended = || site.get(TEAM, "changed").spec.suspend;
+    let suspended = || site.get(&site.namespace, "changed").spec.suspend;
     site.braid(&["suspend", "changed"]).exits(0);
     assert!(suspended());
-    site.braid(&["resume", "changed", "-n", TEAM]).exits(0);
+    site.braid(&["resume", "changed", "-n", &site.namespace]).exits(0);
     assert!(!suspended());
     site.braid(&["cancel", "changed"]).exits(0);
-    assert!(site.get(TEAM, "changed").spec.cancel);
+    assert!(site.get(&site.namespace, "changed").spec.cancel);
     let said = site.braid(&["resume", "changed"]).exits(2);
     assert!(said.err.contains("cannot be taken back"), "{}", said.err);
     site.ended("changed", "Cancelled", "cancelled");

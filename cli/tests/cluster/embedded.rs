@@ -14,10 +14,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Runtime};
 use tower::ServiceExt as _;
 
-use crate::site::{Site, TEAM};
+use crate::site::Site;
+
+/// The namespace of the kubeconfig's contexts.
+pub const TEAM: &str = "team";
 
 /// A request's method and path (without a query), and the answer's status and body.
 type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
@@ -28,6 +31,8 @@ pub struct Embedded {
     pub server: ApiServer,
     answers: Answers,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Dropped last.
+    _runtime: Runtime,
 }
 
 impl Embedded {
@@ -53,12 +58,13 @@ impl Embedded {
             let _entered = runtime.enter();
             server.client(TEAM)
         };
-        let site = Site::new(runtime, client, &kubeconfig(&url).to_string());
+        let site = Site::new(runtime.handle().clone(), client, TEAM, &kubeconfig(&url).to_string());
         Self {
             site,
             server,
             answers,
             asked,
+            _runtime: runtime,
         }
     }
 

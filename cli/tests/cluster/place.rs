@@ -4,9 +4,8 @@ use std::os::unix::fs::symlink;
 
 use crate::{
     cases::submit,
-    embedded::{Embedded, kubeconfig},
+    embedded::{Embedded, TEAM, kubeconfig},
     harness::{Home, NUMBER, Said},
-    site::TEAM,
 };
 
 #[test]

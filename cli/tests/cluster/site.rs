@@ -1,10 +1,10 @@
 //! A cluster for commands: a kubeconfig in a home, and a client for what the operator would do.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write as _},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,12 +14,10 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::harness::{Home, Said};
 
-/// The namespace of the kubeconfig's context.
-pub const TEAM: &str = "team";
 /// Longest time for one request of the tests.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Longest time for a command to say what it must: it only ends a test that hangs.
@@ -28,15 +26,22 @@ const HANG: Duration = Duration::from_mins(1);
 pub struct Site {
     pub home: Home,
     pub client: Client,
-    pub runtime: Runtime,
+    pub runtime: Handle,
+    /// The namespace of the kubeconfig's context.
+    pub namespace: String,
 }
 
 impl Site {
     /// Commands in this home speak to the cluster of this kubeconfig.
-    pub fn new(runtime: Runtime, client: Client, kubeconfig: &str) -> Self {
+    pub fn new(runtime: Handle, client: Client, namespace: &str, kubeconfig: &str) -> Self {
         let home = Home::new();
         home.write("kubeconfig", kubeconfig);
-        Self { home, client, runtime }
+        Self {
+            home,
+            client,
+            runtime,
+            namespace: namespace.to_owned(),
+        }
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
@@ -89,7 +94,7 @@ impl Site {
     /// What the operator would say of a run.
     pub fn say(&self, name: &str, status: &Value) {
         let change = json!({"status": status});
-        let api = self.workflows(TEAM);
+        let api = self.workflows(&self.namespace);
         self.ask(api.patch_status(name, &PatchParams::default(), &Patch::Merge(change)));
     }
 
@@ -113,45 +118,36 @@ pub struct Watched {
     child: Child,
     lines: Receiver<String>,
     heard: String,
-    out: Option<JoinHandle<String>>,
+    out: Receiver<String>,
+    printed: String,
 }
 
 impl Watched {
     fn new(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (stderr, mut stdout) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                // A test that has ended does not listen.
-                let _ = sender.send(line.unwrap());
-            }
-        });
-        let out = thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).unwrap();
-            text
-        });
+        let lines = listen(child.stderr.take().unwrap());
+        let out = listen(child.stdout.take().unwrap());
         Self {
             child,
             lines,
             heard: String::new(),
-            out: Some(out),
+            out,
+            printed: String::new(),
         }
+    }
+
+    /// Waits until it prints this.
+    #[track_caller]
+    pub fn hears(mut self, text: &str) -> Self {
+        expect(&self.out, &mut self.printed, text);
+        self
     }
 
     /// Waits until it says this on standard error.
     #[track_caller]
     pub fn until(mut self, text: &str) -> Self {
-        let begun = Instant::now();
-        loop {
-            let line = self.lines.recv_timeout(HANG.saturating_sub(begun.elapsed()));
-            let line = line.unwrap_or_else(|error| panic!("{text:?} was not said ({error}): {}", self.heard));
-            self.heard.extend([line.as_str(), "\n"]);
-            if line.contains(text) {
-                return self;
-            }
-        }
+        expect(&self.lines, &mut self.heard, text);
+        self
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -160,13 +156,40 @@ impl Watched {
     }
 
     pub fn wait(mut self) -> Said {
-        while let Ok(line) = self.lines.recv_timeout(HANG) {
-            self.heard.extend([line.as_str(), "\n"]);
+        for (lines, text) in [(&self.lines, &mut self.heard), (&self.out, &mut self.printed)] {
+            while let Ok(line) = lines.recv_timeout(HANG) {
+                text.extend([line.as_str(), "\n"]);
+            }
         }
         Said {
             code: self.child.wait().unwrap().code(),
-            out: self.out.take().unwrap().join().unwrap(),
+            out: std::mem::take(&mut self.printed),
             err: std::mem::take(&mut self.heard),
+        }
+    }
+}
+
+/// The lines of a stream, as they come.
+fn listen(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            // A test that has ended does not listen.
+            let _ = sender.send(line.unwrap());
+        }
+    });
+    lines
+}
+
+#[track_caller]
+fn expect(lines: &Receiver<String>, before: &mut String, text: &str) {
+    let begun = Instant::now();
+    loop {
+        let line = lines.recv_timeout(HANG.saturating_sub(begun.elapsed()));
+        let line = line.unwrap_or_else(|error| panic!("{text:?} was not said ({error}): {before}"));
+        before.extend([line.as_str(), "\n"]);
+        if line.contains(text) {
+            return;
         }
     }
 }

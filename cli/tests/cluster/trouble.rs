@@ -3,7 +3,10 @@
 use braid_apiserver::{Fault, Target, Times, Verb};
 use serde_json::json;
 
-use crate::{cases::submit, embedded::Embedded, site::TEAM};
+use crate::{
+    cases::submit,
+    embedded::{Embedded, TEAM},
+};
 
 #[test]
 fn a_watch_outlives_lost_connections_and_forgotten_versions() {
@@ -115,6 +118,17 @@ fn refusals_say_what_to_do() {
     let said = site.braid(&["get", "x"]).exits(6);
     assert!(
         said.err.contains("does not have the kinds of braid.dev"),
+        "{}",
+        said.err
+    );
+    let later = json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "x", "namespace": TEAM},
+        "spec": {"steps": []}, "status": {"phase": "Dreaming"},
+    });
+    embedded.answers(&format!("GET {path}"), 200, &later);
+    let said = site.braid(&["get", "x"]).exits(6);
+    assert!(
+        said.err.contains("Dreaming") && said.err.contains("another version"),
         "{}",
         said.err
     );
