@@ -334,4 +334,15 @@ mod tests {
     fn fits_together() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_is_on_its_page() {
+        let page = include_str!("../../../docs/command-line.md");
+        let commands = Cli::command();
+        for command in commands.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let told = [format!("`{name}`"), format!("`{name} ")];
+            assert!(told.iter().any(|told| page.contains(told)), "{name}");
+        }
+    }
 }
