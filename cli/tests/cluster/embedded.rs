@@ -23,7 +23,7 @@ use crate::site::Site;
 pub const TEAM: &str = "team";
 
 /// A request's method and path (without a query), and the answer's status and body.
-type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
+pub type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
 /// A cluster that is this process.
 pub struct Embedded {
@@ -45,20 +45,18 @@ impl Embedded {
         let server = runtime
             .block_on(ApiServer::builder().crds(braid_crds::definitions()).build())
             .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let (answers, asked) = (Answers::default(), Arc::default());
-        runtime.spawn(serve(
-            listener,
-            server.service(),
-            Arc::clone(&answers),
-            Arc::clone(&asked),
-        ));
+        let url = open(&runtime, server.service(), Arc::clone(&answers), Arc::clone(&asked));
         let client = {
             let _entered = runtime.enter();
             server.client(TEAM)
         };
-        let site = Site::new(runtime.handle().clone(), client, TEAM, &kubeconfig(&url).to_string());
+        let site = Site::new(
+            runtime.handle().clone(),
+            client,
+            TEAM,
+            &kubeconfig(&url, TEAM).to_string(),
+        );
         Self {
             site,
             server,
@@ -80,8 +78,8 @@ impl Embedded {
     }
 }
 
-/// A kubeconfig of two contexts: `here`, which is current, in the namespace `team`; and `nobody`, whose server is not there.
-pub fn kubeconfig(url: &str) -> Value {
+/// A kubeconfig of two contexts: `here`, which is current, in the namespace; and `nobody`, whose server is not there.
+pub fn kubeconfig(url: &str, namespace: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "here",
         "clusters": [
@@ -90,10 +88,23 @@ pub fn kubeconfig(url: &str) -> Value {
         ],
         "users": [{"name": "me", "user": {"token": "s3cr3t-t0ken"}}],
         "contexts": [
-            {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": TEAM}},
+            {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": namespace}},
             {"name": "nobody", "context": {"cluster": "nobody", "user": "me"}},
         ],
     })
+}
+
+/// Serves on loopback, for as long as there is the runtime; the address.
+pub fn open(
+    runtime: &Runtime,
+    service: braid_apiserver::ApiService,
+    answers: Answers,
+    asked: Arc<Mutex<Vec<String>>>,
+) -> String {
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(serve(listener, service, answers, asked));
+    url
 }
 
 async fn serve(

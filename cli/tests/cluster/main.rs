@@ -11,6 +11,7 @@ mod logs;
 mod place;
 mod site;
 mod trouble;
+mod whole;
 
 /// Runs the cases on the embedded server; `cargo test --features real` does on a real one.
 #[test]

@@ -118,7 +118,7 @@ fn without_a_cluster_it_says_so() {
 fn what_a_kubeconfig_holds_is_never_told() {
     let home = Home::new();
     let secret = "s3cr3t-t0ken";
-    let good = kubeconfig("http://127.0.0.1:1").to_string();
+    let good = kubeconfig("http://127.0.0.1:1", TEAM).to_string();
     let broken = home.write(
         "broken",
         &format!("users:\n- name: me\n  user: {{token: {secret}\n  x: ["),
