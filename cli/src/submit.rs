@@ -23,6 +23,11 @@ use crate::{
 
 /// Creates a workflow.
 pub async fn submit(args: &SubmitArgs) -> Result<Exit, Failure> {
+    if args.timeout.is_some() && !(args.watch || args.wait) {
+        return Err(Failure::usage(
+            "--timeout goes with --watch or --wait: without them nothing is waited for",
+        ));
+    }
     let mut workflow = match read(&args.file)? {
         Ok(workflow) => workflow,
         Err(problems) => {

@@ -70,19 +70,28 @@ impl Linter {
 
     /// Reads and checks a file, or standard input if it is named `-`. Gives its workflows when nothing is wrong.
     pub fn file(&self, path: &Path) -> Checked<Vec<Workflow>> {
+        Ok(self.counted(path)?.0)
+    }
+
+    /// The same, and how many documents there are, of any kind.
+    pub fn counted(&self, path: &Path) -> Checked<(Vec<Workflow>, usize)> {
         let name = if path.as_os_str() == "-" {
             "<stdin>".to_owned()
         } else {
             path.display().to_string()
         };
         match manifest::read(path) {
-            Ok(text) => self.text(&name, &text),
+            Ok(text) => self.documents(&name, &text),
             Err(error) => Err(vec![unreadable(&name, &error)]),
         }
     }
 
     /// Checks a text. `name` stands for the file in the problems.
     pub fn text(&self, name: &str, text: &str) -> Checked<Vec<Workflow>> {
+        Ok(self.documents(name, text)?.0)
+    }
+
+    fn documents(&self, name: &str, text: &str) -> Checked<(Vec<Workflow>, usize)> {
         let documents = manifest::parse(text).map_err(|error| vec![unreadable(name, &error)])?;
         if documents.is_empty() {
             return Err(vec![Problem {
@@ -107,7 +116,7 @@ impl Linter {
             problems.append(&mut sheet.problems);
         }
         if problems.is_empty() {
-            return Ok(workflows);
+            return Ok((workflows, documents.len()));
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup_by(|a, b| a == b);

@@ -133,19 +133,22 @@ fn unused(workflow: &Workflow) -> Option<&'static str> {
     }
 }
 
-/// The one workflow of a file, or what is wrong with it.
+/// The one workflow of a file, or what is wrong with it. Whatever else a file holds would be forgotten, so it holds nothing else.
 pub fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
-    let mut workflows = match Linter::new().map_err(Failure::unreachable)?.file(file) {
-        Ok(workflows) => workflows,
+    let (mut workflows, documents) = match Linter::new().map_err(Failure::unreachable)?.counted(file) {
+        Ok(read) => read,
         Err(problems) => return Ok(Err(problems)),
     };
-    let (Some(workflow), true) = (workflows.pop(), workflows.is_empty()) else {
-        return Err(Failure::usage(format!(
-            "{} has {} workflows, and a run is of one",
-            file.display(),
-            workflows.len()
-        ))
-        .help("give each a file of its own"));
+    let (Some(workflow), true) = (workflows.pop(), documents == 1) else {
+        let what = if documents == 1 {
+            "no workflow".to_owned()
+        } else {
+            format!("{documents} documents")
+        };
+        return Err(
+            Failure::usage(format!("{} has {what}, and a run is of one", file.display()))
+                .help("give each workflow a file of its own"),
+        );
     };
     Ok(Ok(workflow))
 }

@@ -22,6 +22,9 @@ use crate::site::Site;
 /// The namespace of the kubeconfig's contexts.
 pub const TEAM: &str = "team";
 
+/// Before the credentials of a request, in the list of what was asked.
+const AUTHORIZED: &str = "authorized: ";
+
 /// A request's method and path (without a query), and the answer's status and body.
 pub type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
@@ -70,6 +73,13 @@ impl Embedded {
     pub fn answers(&self, method_and_path: &str, code: u16, body: &impl ToString) {
         let answer = (code, body.to_string());
         self.answers.lock().unwrap().insert(method_and_path.to_owned(), answer);
+    }
+
+    /// How the last request was authorized.
+    pub fn authorized(&self) -> Option<String> {
+        let asked = self.asked.lock().unwrap();
+        let last = asked.iter().rev().find_map(|line| line.strip_prefix(AUTHORIZED));
+        last.map(str::to_owned)
     }
 
     /// The requests so far: method, path, query, and who is acted as.
@@ -122,6 +132,10 @@ async fn serve(
                 async move {
                     let (head, body) = request.into_parts();
                     let acting = head.headers.get("impersonate-user").map(|user| user.to_str().unwrap());
+                    if let Some(given) = head.headers.get(http::header::AUTHORIZATION) {
+                        let given = format!("{AUTHORIZED}{}", given.to_str().unwrap());
+                        asked.lock().unwrap().push(given);
+                    }
                     let line = format!("{} {}", head.method, head.uri);
                     let line = acting.map_or(line.clone(), |user| format!("{line} as {user}"));
                     asked.lock().unwrap().push(line);

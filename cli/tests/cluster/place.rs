@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
+use serde_json::json;
+
 use crate::{
     cases::submit,
     embedded::{Embedded, TEAM, kubeconfig},
@@ -145,4 +147,60 @@ fn what_a_kubeconfig_holds_is_never_told() {
         assert!(!ours.is_empty(), "{}", said.err);
         assert!(!said.err.contains(secret), "{}: {}", file.display(), said.err);
     }
+}
+
+#[test]
+fn kubeconfigs_are_merged_and_proxies_are_not_for_this_machine() {
+    let embedded = Embedded::new();
+    let site = &embedded.site;
+    submit(site, "found");
+    let missing = site.home.path("missing");
+    let first = site
+        .home
+        .write("first", "apiVersion: v1\nkind: Config\ncurrent-context: here\n");
+    let list = std::env::join_paths([missing, first, site.home.path("kubeconfig")]).unwrap();
+    let mut command = site.command(&["get", "found"]);
+    command.env("KUBECONFIG", list).env("HTTPS_PROXY", "http://127.0.0.1:1");
+    let said = Said::from(command.output().unwrap()).exits(0);
+    assert!(said.out.contains("in namespace team"), "{}", said.out);
+    // Without a word the file is where kubectl looks for it.
+    std::fs::create_dir_all(site.home.path("home/.kube")).unwrap();
+    std::fs::copy(site.home.path("kubeconfig"), site.home.path("home/.kube/config")).unwrap();
+    site.home.braid(&["get", "found"]).exits(0);
+}
+
+#[test]
+fn plugins_give_credentials_and_pods_have_accounts() {
+    let embedded = Embedded::new();
+    let site = &embedded.site;
+    submit(site, "plugged");
+    let mut config = kubeconfig("http://127.0.0.1:1", TEAM);
+    let text = std::fs::read_to_string(site.home.path("kubeconfig")).unwrap();
+    let own: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["clusters"] = own["clusters"].clone();
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "of-a-plugin"},
+    });
+    config["users"][0]["user"] = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "echo",
+        "args": [credential.to_string()],
+    }});
+    let file = site.home.write("plugin", &config.to_string());
+    site.braid(&["get", "plugged", "--kubeconfig", file.to_str().unwrap()])
+        .exits(0);
+    assert_eq!(Some("Bearer of-a-plugin"), embedded.authorized().as_deref());
+    site.braid(&["get", "plugged"]).exits(0);
+    assert_eq!(Some("Bearer s3cr3t-t0ken"), embedded.authorized().as_deref());
+
+    let home = Home::new();
+    let mut command = home.command(&["ls", "-A"]);
+    command
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", "1");
+    let said = Said::from(command.output().unwrap()).exits(6);
+    assert!(
+        said.err.contains("this is a pod, but its account cannot be used"),
+        "{}",
+        said.err
+    );
 }

@@ -63,6 +63,20 @@ fn all_cases_hold_on_a_real_server() {
     assert!(said.out.contains("✘ operator    there is none"), "{}", said.out);
     let said = site.braid(&["doctor", "--as", "nobody"]).exits(1);
     assert!(said.out.contains("✘ rights"), "{}", said.out);
+    // More than the server gives at once.
+    let workflow: braid_crds::Workflow = serde_json::from_value(serde_json::json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "many-"},
+        "spec": {"steps": [{"name": "work", "run": {"command": ["true"]}}]},
+    }))
+    .unwrap();
+    let api = site.workflows("admin");
+    site.ask(async {
+        let params = kube::api::PostParams::default();
+        let made = (0..230).map(|_| api.create(&params, &workflow));
+        futures::future::try_join_all(made).await
+    });
+    let listed = site.braid(&["ls", "-o", "name"]).exits(0);
+    assert_eq!(230, listed.out.lines().count());
     let said = site.braid(&["logs", "x"]).exits(2);
     assert!(said.err.contains("no run of \"x\""), "{}", said.err);
     runtime.block_on(server.stop());
