@@ -137,7 +137,11 @@ pub fn explain(error: &kube::Error, cluster: &str, server: &str) -> ClusterError
             None => ClusterError::Unreachable {
                 cluster,
                 server: server.to_owned(),
-                problem: chain(other),
+                problem: match other {
+                    // What is around it says nothing.
+                    kube::Error::Service(error) => chain(error.as_ref()),
+                    other => chain(other),
+                },
             },
         },
     }

@@ -95,7 +95,7 @@ fn options_choose_namespace_context_and_user() {
     );
     let said = site.braid(&["get", "there", "--context", "nobody"]).exits(6);
     assert!(
-        said.err.contains("context nobody") && said.err.contains("cannot be reached"),
+        said.err.contains("context nobody") && said.err.contains("cannot be reached: client error (Connect)"),
         "{}",
         said.err
     );

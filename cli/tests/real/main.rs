@@ -12,6 +12,7 @@ mod harness;
 #[allow(dead_code)]
 mod site;
 
+use harness::Said;
 use site::Site;
 
 #[test]
@@ -77,6 +78,19 @@ fn all_cases_hold_on_a_real_server() {
     });
     let listed = site.braid(&["ls", "-o", "name"]).exits(0);
     assert_eq!(230, listed.out.lines().count());
+    // As kubectl finds and calls it.
+    let plugins = site.home.path("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_braid"), plugins.join("kubectl-braid")).unwrap();
+    let mut kubectl = server.kubectl("admin").unwrap();
+    kubectl.env("PATH", &plugins).args(["braid", "ls", "-o", "name"]);
+    let said = Said::from(kubectl.output().unwrap()).exits(0);
+    assert_eq!(230, said.out.lines().count());
+    let mut kubectl = server.kubectl("admin").unwrap();
+    kubectl.env("PATH", &plugins).args(["braid", "get", "x"]);
+    let said = Said::from(kubectl.output().unwrap()).exits(2);
+    assert!(said.err.contains("`kubectl braid ls -n admin`"), "{}", said.err);
+
     let said = site.braid(&["logs", "x"]).exits(2);
     assert!(said.err.contains("no run of \"x\""), "{}", said.err);
     runtime.block_on(server.stop());
