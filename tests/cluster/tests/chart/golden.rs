@@ -8,7 +8,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, RENDERS, helm, here, kind, name, objects, printed, render, repository, template, values};
+use crate::helm::{
+    NAMESPACE, RENDERS, helm, here, kind, name, objects, printed, render, repository, template, told_to_the_hub, values,
+};
 
 const UPDATE: &str = "BRAID_UPDATE_GOLDEN";
 
@@ -160,6 +162,36 @@ fn versions_are_the_workspace_s() {
             assert_eq!(chart[field], env!("CARGO_PKG_VERSION"), "{field} of {}", chart["name"]);
         }
     }
+}
+
+/// What the hub shows of images and kinds is what is installed.
+#[test]
+fn the_hub_is_told_the_truth() {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let told: BTreeSet<String> = told_to_the_hub("images").iter().map(|it| text(&it["image"])).collect();
+    let mut used = BTreeSet::new();
+    for object in render("default") {
+        let spec = if kind(&object) == "Pod" {
+            &object["spec"]
+        } else {
+            &object["spec"]["template"]["spec"]
+        };
+        for list in ["initContainers", "containers"] {
+            used.extend(spec[list].as_array().into_iter().flatten().map(|it| text(&it["image"])));
+        }
+    }
+    assert_eq!(told, used);
+    let told: BTreeSet<String> = told_to_the_hub("crds")
+        .iter()
+        .map(|it| format!("{} {} {}", it["kind"], it["name"], it["version"]))
+        .collect();
+    let served = definitions().into_iter().map(|(name, it)| {
+        format!(
+            "{} \"{name}\" {}",
+            it["spec"]["names"]["kind"], it["spec"]["versions"][0]["name"]
+        )
+    });
+    assert_eq!(told, served.collect());
 }
 
 /// Two releases must be able to live in one cluster.

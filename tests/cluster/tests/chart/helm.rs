@@ -94,6 +94,14 @@ pub fn objects(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// What `Chart.yaml` of the chart `braid` tells the Artifact Hub under a name: YAML in a text.
+pub fn told_to_the_hub(what: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(repository("charts/braid/Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&text).unwrap();
+    let told = chart["annotations"][format!("artifacthub.io/{what}")].as_str().unwrap();
+    serde_saphyr::from_str(told).unwrap()
+}
+
 pub fn kind(object: &Value) -> &str {
     object["kind"].as_str().unwrap()
 }

@@ -7,7 +7,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::api::{find, helm_on, refused, send, until, until_gone};
-use crate::helm::{NAMESPACE, RELEASE, printed, repository};
+use crate::helm::{NAMESPACE, RELEASE, printed, repository, told_to_the_hub};
 
 const TEAM: &str = "team";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -64,6 +64,11 @@ async fn releases_come_and_go_and_runs_stay() {
     );
     until(&admin, "POST", &workflows(), &workflow(), |answer| answer.0 == 200).await;
     let run = format!("{}/w", workflows());
+    // What the hub shows as an example is one.
+    for example in told_to_the_hub("crdsExamples") {
+        let path = format!("{}?dryRun=All&fieldValidation=Strict", workflows());
+        assert_eq!(send(&admin, "POST", &path, &example).await, (200, String::new()));
+    }
     let before = find(&admin, &run).await.unwrap();
 
     // The release with all definitions in it has to fit into a Secret.

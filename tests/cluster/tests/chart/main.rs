@@ -12,6 +12,7 @@ mod golden;
 mod helm;
 mod lifecycle;
 mod monitoring;
+mod operates;
 mod refusals;
 mod rights;
 mod server;
