@@ -65,7 +65,7 @@ impl Suite {
         helm.args(["upgrade", "--install", RELEASE])
             .arg(braid_e2e::root().join("charts/braid"))
             .args(["--namespace", RELEASE, "--create-namespace"])
-            .args(["--wait", "--timeout=180s"])
+            .args(["--wait", "--timeout=90s"])
             .args(["--set", &format!("worker.defaultImage={USERLAND}")])
             .args(["--set", &format!("worker.leaseSeconds={LEASE_SECONDS}")])
             .args(["--set", &format!("leaderElection.leaseSeconds={LEASE_SECONDS}")])
