@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use braid_cluster::kind::{self, Name};
-use braid_cluster::{Phase, Steps, userland};
+use braid_cluster::kind::{self, KindError, Name};
+use braid_cluster::{EngineError, Phase, Steps, userland};
 use clap::{Args, Subcommand};
 
 use crate::{cargo, images, root};
@@ -108,7 +108,10 @@ pub fn with_cluster<T>(run: impl FnOnce(Command) -> anyhow::Result<T>) -> anyhow
     let mut steps = Steps::default();
     let (cluster, ours) = match kind::find_cluster(&name, &say) {
         Ok(cluster) => (cluster, false),
-        Err(_) => (kind::up(&name, 2, &mut steps, &say)?, true),
+        Err(KindError::Absent(_) | KindError::Engine(EngineError::Absent(_))) => {
+            (kind::up(&name, 2, &mut steps, &say)?, true)
+        }
+        Err(error) => return Err(error.into()),
     };
     let tested = userland::obtain(&cluster.engine, &mut steps, &say)
         .map_err(anyhow::Error::from)

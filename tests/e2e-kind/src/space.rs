@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::install::{Suite, suite};
 
 /// A run that takes longer hangs.
-const HANG: Duration = Duration::from_secs(90);
+const HANG: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A namespace that goes with its test, and tells all that happened in it if the test fails.

@@ -165,7 +165,7 @@ impl Victim {
         let begun = Instant::now();
         loop {
             let processes = suite().processes(&pod.1);
-            let mut own = processes.iter().filter(|process| process.pod == pod.0);
+            let mut own = processes.iter().filter(|process| process.is_of(&pod.0));
             let shim = own
                 .clone()
                 .find(|process| process.words.starts_with("/braid/bin/braid-shim"));

@@ -123,7 +123,7 @@ fn leader() -> Process {
     let processes = suite.processes(node);
     let found = processes
         .iter()
-        .find(|process| process.pod == name && process.words.starts_with("/braid-operator"));
+        .find(|process| process.is_of(&name) && process.words.starts_with("/braid-operator"));
     found.unwrap_or_else(|| panic!("{name}: {processes:#?}")).clone()
 }
 
