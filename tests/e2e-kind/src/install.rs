@@ -128,6 +128,19 @@ impl Suite {
         names
     }
 
+    /// Starts a node that was stopped; it is ready then.
+    pub fn start_node(&self, node: &str) {
+        self.docker(&["start", node]);
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            &format!("node/{node}"),
+            "--timeout=60s",
+        ]);
+        // A node that starts has forgotten where the pods of the others are.
+        self.cluster.connect().unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// The pod that leads, by the Lease of the operators.
     pub fn leader(&self) -> String {
         let leases = self.json(&["get", "leases", "--namespace", RELEASE]);

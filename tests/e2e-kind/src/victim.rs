@@ -22,6 +22,33 @@ sleep 0.4
 echo "{\"sum\": $BRAID_ITEM}" > "$BRAID_RESULTS"
 echo "done $BRAID_ITEM" >> "/ledger/$HOSTNAME""#;
 
+/// Longer than workers and leaders may be silent.
+const SILENCE: Duration = Duration::from_secs(9);
+
+/// A cell of the table of faults: a run with a fault in its midst, which is given a pod that has a shard in flight, and its node.
+#[expect(clippy::print_stderr, reason = "the table of what was hit")]
+#[track_caller]
+pub fn cell(name: &str, fault: impl FnOnce(&Victim, &(String, String))) {
+    let victim = Victim::start(name);
+    let pod = victim.in_flight();
+    let before = victim.ledger().partitions();
+    let begun = Instant::now();
+    fault(&victim, &pod);
+    let ledger = victim.exact();
+    eprintln!(
+        "cell {name}: hit after {before} partitions, {:.1} s to the end, {} programs started again",
+        begun.elapsed().as_secs_f64(),
+        ledger.again()
+    );
+}
+
+/// Lets a process that was stopped go on, when all others have taken it for lost.
+pub fn stand_still(process: &Process) {
+    thread::sleep(SILENCE);
+    // One that was killed meanwhile, for it did not answer, needs no more.
+    suite().signal(process, Signal::Continue);
+}
+
 /// Something of a worker's pod that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -70,7 +97,6 @@ impl Ledger {
 /// A run that goes on, in a namespace of its own.
 pub struct Victim {
     space: Space,
-    begun: Instant,
 }
 
 impl Victim {
@@ -111,10 +137,7 @@ impl Victim {
                 }],
             }),
         );
-        Self {
-            space,
-            begun: Instant::now(),
-        }
+        Self { space }
     }
 
     /// A pod that has a shard which is not sealed, and its node, once some of the work is done and most is not.
@@ -207,11 +230,6 @@ impl Victim {
             "partitions that count and were never done"
         );
         ledger
-    }
-
-    /// How long ago it was started.
-    pub fn age(&self) -> Duration {
-        self.begun.elapsed()
     }
 }
 
