@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use braid_cluster::kind::{self, Name};
-use braid_cluster::{Phase, Steps, userland};
+use braid_cluster::kind::{self, KindError, Name};
+use braid_cluster::{EngineError, Phase, Steps, userland};
 use clap::{Args, Subcommand};
 
 use crate::{cargo, images, root};
@@ -15,6 +15,8 @@ use crate::{cargo, images, root};
 pub const ALONE: &str = "cargo xtask test --only e2e-kind";
 /// The cluster of the stage, which is made and removed by it. A cluster of that name that is there already is used, and stays.
 const NAME: &str = "braid-e2e";
+/// The control plane, a node to be lost, and one where everything goes on.
+const NODES: u8 = 3;
 
 /// Options of `cluster`.
 #[derive(Args)]
@@ -95,8 +97,9 @@ pub fn run(options: &ClusterOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a cluster of two nodes and the images, lets `run` run the tests on it, and removes it.
-pub fn with_cluster<T>(run: impl FnOnce(Command) -> anyhow::Result<T>) -> anyhow::Result<T> {
+/// Makes a cluster and the images, lets `run` run the tests on it, and removes it. The tests of one run can be run beside each other,
+/// those of outages cannot.
+pub fn with_cluster<T>(run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
     let say = |what: &str| println!("{what}");
     let built = images::for_tests(&root()?.join("target/images"))?;
     println!(
@@ -108,36 +111,33 @@ pub fn with_cluster<T>(run: impl FnOnce(Command) -> anyhow::Result<T>) -> anyhow
     let mut steps = Steps::default();
     let (cluster, ours) = match kind::find_cluster(&name, &say) {
         Ok(cluster) => (cluster, false),
-        Err(_) => (kind::up(&name, 2, &mut steps, &say)?, true),
+        Err(KindError::Absent(_) | KindError::Engine(EngineError::Absent(_))) => {
+            (kind::up(&name, NODES, &mut steps, &say)?, true)
+        }
+        Err(error) => return Err(error.into()),
     };
-    let tested = userland::obtain(&cluster.engine, &mut steps, &say)
-        .map_err(anyhow::Error::from)
-        .and_then(|userland| {
-            println!("{steps}");
-            let files = built.files.into_iter().map(|image| image.file).chain([userland]);
+    let test = || {
+        let userland = userland::obtain(&cluster.engine, &mut steps, &say)?;
+        println!("{steps}");
+        let files = built.files.into_iter().map(|image| image.file).chain([userland]);
+        let files = std::env::join_paths(files)?;
+        let command = |tests: &[&str], threads: u8| {
             let mut command = Command::new(cargo());
             command
-                .args([
-                    "test",
-                    "--package",
-                    "braid-e2e-kind",
-                    "--features",
-                    "cluster",
-                    "--locked",
-                ])
-                .args([
-                    "--no-fail-fast",
-                    "--test",
-                    "cases",
-                    "--test",
-                    "faults",
-                    "--",
-                    "--test-threads=1",
-                ])
+                .args(["test", "--package", "braid-e2e-kind", "--features", "cluster"])
+                .args(["--locked", "--no-fail-fast"])
+                .args(tests.iter().flat_map(|test| ["--test", test]))
+                .args(["--", "--nocapture", &format!("--test-threads={threads}")])
                 .env("BRAID_CLUSTER", NAME)
-                .env("BRAID_IMAGES", std::env::join_paths(files)?);
-            run(command)
-        });
+                .env("BRAID_IMAGES", &files);
+            command
+        };
+        Ok(vec![
+            run(command(&["cases", "faults"], 3))?,
+            run(command(&["outages"], 1))?,
+        ])
+    };
+    let tested = test();
     if ours && let Err(error) = kind::down(&name, &say) {
         println!("{NAME} stays: {error}");
     }

@@ -36,7 +36,7 @@ pub struct TestOptions {
 
 /// Tests counted by their own summaries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -192,7 +192,11 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
         stages.push(Stage {
             name: "e2e-kind",
             alone: kind::ALONE.to_owned(),
-            run: Box::new(|| kind::with_cluster(counted)),
+            run: Box::new(|| {
+                Ok(kind::with_cluster(counted)?
+                    .into_iter()
+                    .fold(Tally::default(), Tally::and))
+            }),
         });
         let advisories = options.advisories;
         stages.push(Stage {
@@ -270,6 +274,16 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
 }
 
 impl Tally {
+    /// Of both together.
+    fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            ignored: self.ignored + other.ignored,
+            broke: self.broke || other.broke,
+        }
+    }
+
     /// Reads `test result: ok. 3 passed; 1 failed; 0 ignored; ...`.
     fn add(&mut self, line: &str) {
         let Some(summary) = line.trim().strip_prefix("test result: ") else {

@@ -186,7 +186,7 @@ fn create(
             .run()
     })?;
     if nodes > 1 && *image != NodeImage::Pinned {
-        steps.run(Phase::Create, "routes between nodes", say, || connect(cluster))?;
+        steps.run(Phase::Create, "routes between nodes", say, || cluster.connect())?;
     }
     steps.run(Phase::Create, "nodes ready", say, || {
         cluster.wait(&["--for=condition=Ready", "nodes", "--all"])
@@ -213,6 +213,11 @@ impl Cluster {
     /// A call of kubectl, as an administrator.
     pub(crate) fn kubectl(&self) -> Call {
         Call::new(&self.kubectl).arg("--kubeconfig").arg(&self.kubeconfig)
+    }
+
+    /// Tells every node where the pods of the others are: once, and again after a node was started anew.
+    pub fn connect(&self) -> Result<(), KindError> {
+        connect(self)
     }
 
     fn wait(&self, arguments: &[&str]) -> Result<(), KindError> {
@@ -253,7 +258,6 @@ fn neighbours(list: &Value) -> Vec<Neighbour> {
     items.into_iter().flatten().map(neighbour).collect()
 }
 
-/// Tells every node where the pods of the others are.
 fn connect(cluster: &Cluster) -> Result<(), KindError> {
     let begun = Instant::now();
     let nodes = loop {

@@ -65,7 +65,7 @@ impl Suite {
         helm.args(["upgrade", "--install", RELEASE])
             .arg(braid_e2e::root().join("charts/braid"))
             .args(["--namespace", RELEASE, "--create-namespace"])
-            .args(["--wait", "--timeout=180s"])
+            .args(["--wait", "--timeout=90s"])
             .args(["--set", &format!("worker.defaultImage={USERLAND}")])
             .args(["--set", &format!("worker.leaseSeconds={LEASE_SECONDS}")])
             .args(["--set", &format!("leaderElection.leaseSeconds={LEASE_SECONDS}")])
@@ -126,6 +126,19 @@ impl Suite {
         let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
         names.sort();
         names
+    }
+
+    /// Starts a node that was stopped; it is ready then.
+    pub fn start_node(&self, node: &str) {
+        self.docker(&["start", node]);
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            &format!("node/{node}"),
+            "--timeout=60s",
+        ]);
+        // A node that starts has forgotten where the pods of the others are.
+        self.cluster.connect().unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// The pod that leads, by the Lease of the operators.

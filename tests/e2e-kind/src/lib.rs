@@ -16,10 +16,12 @@
 mod install;
 mod processes;
 mod space;
+mod victim;
 
 pub use install::{Suite, suite};
 pub use processes::{Process, Signal};
 pub use space::{Space, told};
+pub use victim::{Ledger, Part, Victim, cell, stand_still};
 
 /// The image of user code that has a shell.
 pub const USERLAND: &str = braid_cluster::userland::NAME;

@@ -5,10 +5,11 @@ use crate::install::Suite;
 /// Says for every process: its number, its parent's, the host that it takes itself to be on, and its words.
 const LIST: &str = r#"cd /proc
 for pid in [0-9]*; do
-    [ -s "$pid/cmdline" ] || continue
+    words=$(tr '\0\n' '  ' <"$pid/cmdline" 2>/dev/null)
+    [ -n "$words" ] || continue
     host=$(tr '\0' '\n' <"$pid/environ" 2>/dev/null | sed -n 's/^HOSTNAME=//p')
     parent=$(sed -n 's/^PPid:[[:space:]]*//p' "$pid/status" 2>/dev/null)
-    printf '%s %s %s %s\n' "$pid" "${parent:-0}" "${host:--}" "$(tr '\0\n' '  ' <"$pid/cmdline" 2>/dev/null)"
+    printf '%s %s %s %s\n' "$pid" "${parent:-0}" "${host:--}" "$words"
 done"#;
 
 /// What a process is told.
@@ -41,10 +42,17 @@ pub struct Process {
     pub pid: u32,
     /// Its parent's number.
     pub parent: u32,
-    /// The pod that it is in; a node's own process has `-`.
-    pub pod: String,
+    /// The host that it takes itself to be on; a node's own process has `-`.
+    pub host: String,
     /// Program and arguments.
     pub words: String,
+}
+
+impl Process {
+    /// Whether it is in the pod of that name. A pod of an Indexed Job has its name without the random end as its host.
+    pub fn is_of(&self, pod: &str) -> bool {
+        self.host == pod || pod.rsplit_once('-').is_some_and(|(stem, _)| stem == self.host)
+    }
 }
 
 fn read(node: &str, line: &str) -> Option<Process> {
@@ -53,7 +61,7 @@ fn read(node: &str, line: &str) -> Option<Process> {
         node: node.to_owned(),
         pid: words.next()?.parse().ok()?,
         parent: words.next()?.parse().ok()?,
-        pod: words.next()?.to_owned(),
+        host: words.next()?.to_owned(),
         words: words.next()?.trim().to_owned(),
     })
 }
@@ -85,10 +93,11 @@ mod tests {
             (
                 process.pid,
                 process.parent,
-                process.pod.as_str(),
+                process.host.as_str(),
                 process.words.as_str()
             )
         );
+        assert!(process.is_of("pod-a") && process.is_of("pod-a-x7b2c") && !process.is_of("pod-b"));
         assert_eq!(None, read("node-1", "12 x - sh"));
         assert_eq!(None, read("node-1", ""));
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::install::{Suite, suite};
 
 /// A run that takes longer hangs.
-const HANG: Duration = Duration::from_mins(4);
+const HANG: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A namespace that goes with its test, and tells all that happened in it if the test fails.
@@ -178,7 +178,25 @@ pub fn told(workflow: &Value) -> String {
     };
     let steps: Vec<Value> = status["steps"].as_array().into_iter().flatten().map(step).collect();
     let told = json!({"phase": status["phase"], "outputs": status["outputs"], "steps": steps});
-    serde_json::to_string_pretty(&told).unwrap_or_else(|error| panic!("{error}"))
+    serde_json::to_string_pretty(&sorted(&told)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The keys of all objects in one order: a server of a cluster answers in another than the embedded one.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|field| field.0);
+            Value::Object(
+                fields
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), sorted(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
 }
 
 impl Suite {
