@@ -11,9 +11,103 @@ use prometheus_client::{
 /// Upper bounds of pass times, in seconds: from a pass that writes nothing to one that meets every deadline.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 10.0, 30.0];
 
+/// A metric, as documentation and tests of alerts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, without the prefix `braid_operator_` and without what its type puts behind.
+    pub name: &'static str,
+    /// Whether it is a counter, a gauge or a histogram.
+    pub kind: MetricKind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It only grows; read with `_total` behind its name.
+    Counter,
+    /// It is what it is now.
+    Gauge,
+    /// Of times in seconds; read with `_bucket`, `_sum`, `_count` behind its name.
+    Histogram,
+}
+
+const fn metric(name: &'static str, kind: MetricKind, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+const PASSES: Metric = metric(
+    "passes",
+    MetricKind::Counter,
+    &["kind", "outcome"],
+    "Passes over objects, by kind and how they ended",
+);
+const PASS_SECONDS: Metric = metric("pass_seconds", MetricKind::Histogram, &["kind"], "How long passes took");
+const PASSES_IN_FLIGHT: Metric = metric(
+    "passes_in_flight",
+    MetricKind::Gauge,
+    &["kind"],
+    "Passes that are being made",
+);
+const FOLDED: Metric = metric(
+    "folded_shards",
+    MetricKind::Counter,
+    &[],
+    "Shards counted into a run's status",
+);
+const HELD_IN_PART: Metric = metric(
+    "shards_held_in_part",
+    MetricKind::Counter,
+    &[],
+    "Shards dropped although a part of them was new; 0 wherever there is one operator",
+);
+const CONFLICTS: Metric = metric(
+    "desk_conflicts",
+    MetricKind::Counter,
+    &[],
+    "Writes to a Worker that met a change by the worker",
+);
+const LEADING: Metric = metric("leading", MetricKind::Gauge, &[], "Whether this operator leads: 1 or 0");
+const API_REQUESTS: Metric = metric(
+    "api_requests",
+    MetricKind::Counter,
+    &["method", "resource", "code"],
+    "Requests to the API server, by method, kind and the answer's code; 0 is no answer",
+);
+const API_SECONDS: Metric = metric(
+    "api_seconds",
+    MetricKind::Histogram,
+    &["method", "resource"],
+    "How long answers of the API server took to begin",
+);
+
+/// All that an operator shows at `/metrics`.
+pub const METRICS: [Metric; 9] = [
+    LEADING,
+    PASSES,
+    PASS_SECONDS,
+    PASSES_IN_FLIGHT,
+    FOLDED,
+    HELD_IN_PART,
+    CONFLICTS,
+    API_REQUESTS,
+    API_SECONDS,
+];
+
 /// Counts since the start of the process.
 #[derive(Debug)]
 pub struct Counters {
+    in_flight: Family<KindLabel, Gauge>,
+    requests: Family<RequestLabels, Counter>,
+    answers: Family<AnswerLabels, Histogram>,
     passes: Family<PassLabels, Counter>,
     seconds: Family<KindLabel, Histogram>,
     folded: Counter,
@@ -49,6 +143,19 @@ struct PassLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    resource: String,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    method: String,
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: Kind,
 }
@@ -73,6 +180,9 @@ pub struct Counts {
 impl Default for Counters {
     fn default() -> Self {
         Self {
+            in_flight: Family::default(),
+            requests: Family::default(),
+            answers: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             passes: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             folded: Counter::default(),
@@ -107,28 +217,35 @@ impl Counters {
 
     /// Makes them known to a registry, which shows them under these names. Counters get `_total` behind theirs.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "passes",
-            "Passes over objects, by kind and how they ended",
-            self.passes.clone(),
-        );
-        registry.register("pass_seconds", "How long passes took", self.seconds.clone());
-        registry.register(
-            "folded_shards",
-            "Shards counted into a run's status",
-            self.folded.clone(),
-        );
-        registry.register(
-            "shards_held_in_part",
-            "Shards dropped although a part of them was new; 0 wherever there is one operator",
-            self.held_in_part.clone(),
-        );
-        registry.register(
-            "desk_conflicts",
-            "Writes to a Worker that met a change by the worker",
-            self.conflicts.clone(),
-        );
-        registry.register("leading", "Whether this operator leads: 1 or 0", self.leading.clone());
+        show(registry, &PASSES, self.passes.clone());
+        show(registry, &PASS_SECONDS, self.seconds.clone());
+        show(registry, &PASSES_IN_FLIGHT, self.in_flight.clone());
+        show(registry, &FOLDED, self.folded.clone());
+        show(registry, &HELD_IN_PART, self.held_in_part.clone());
+        show(registry, &CONFLICTS, self.conflicts.clone());
+        show(registry, &LEADING, self.leading.clone());
+        show(registry, &API_REQUESTS, self.requests.clone());
+        show(registry, &API_SECONDS, self.answers.clone());
+    }
+
+    /// A request to the API server has been answered, or has failed with code 0.
+    pub(crate) fn request(&self, method: String, resource: String, code: u16, took: Duration) {
+        self.answers
+            .get_or_create(&AnswerLabels {
+                method: method.clone(),
+                resource: resource.clone(),
+            })
+            .observe(took.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels { method, resource, code })
+            .inc();
+    }
+
+    /// A pass is being made for as long as the answer is kept.
+    pub(crate) fn begun(&self, kind: Kind) -> InFlight {
+        let gauge = self.in_flight.get_or_create_owned(&KindLabel { kind });
+        gauge.inc();
+        InFlight(gauge)
     }
 
     pub(crate) fn pass(&self, kind: Kind, outcome: Outcome, took: Duration) {
@@ -157,6 +274,11 @@ impl Counters {
     }
 }
 
+/// Shows a metric as it is described.
+fn show(registry: &mut Registry, metric: &Metric, source: impl prometheus_client::registry::Metric) {
+    registry.register(metric.name, metric.help, source);
+}
+
 /// A reign; it may end by being dropped at any await.
 #[derive(Debug)]
 pub(crate) struct Leading(Gauge);
@@ -164,5 +286,15 @@ pub(crate) struct Leading(Gauge);
 impl Drop for Leading {
     fn drop(&mut self) {
         self.0.set(0);
+    }
+}
+
+/// A pass that is being made; it may end by being dropped at any await.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

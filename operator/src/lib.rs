@@ -19,6 +19,7 @@ pub mod definitions;
 pub mod fresh;
 pub mod jobs;
 pub mod leases;
+pub mod metered;
 pub mod names;
 pub mod pods;
 pub mod pool;

@@ -271,7 +271,9 @@ where
         let pass = AssertUnwindSafe(reconcile(object, self.context.clone())).catch_unwind();
         async move {
             let started = std::time::Instant::now();
+            let in_flight = self.context.counters.begun(self.of);
             let outcome = pass.await;
+            drop(in_flight);
             let ended = match &outcome {
                 Ok(Ok(_)) => Outcome::Done,
                 Ok(Err(_)) => Outcome::Failed,

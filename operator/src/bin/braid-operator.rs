@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, io, net::SocketAddr, process::ExitCode, sync::A
 use braid_operator::{
     Counters, Options, definitions,
     jobs::{JobPods, PodOptions},
+    metered::Metered,
     probe,
     runtime::{Chain, LEADER_LEASE},
     service::{self, Readiness},
@@ -15,7 +16,7 @@ use braid_operator::{
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ResourceRequirements};
-use kube::{Api, Client};
+use kube::{Api, Client, Config, client::ClientBuilder};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -133,7 +134,7 @@ async fn main() -> ExitCode {
 
 /// Asks until all is well, or says what is not.
 async fn check(args: Check) -> Result<(), String> {
-    let client = client().await?;
+    let client = client(&Arc::default()).await?;
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.lead.namespace);
     let until = tokio::time::Instant::now() + Duration::from_secs(args.timeout_seconds);
     loop {
@@ -153,17 +154,19 @@ async fn check(args: Check) -> Result<(), String> {
     }
 }
 
-async fn client() -> Result<Client, String> {
-    Client::try_default()
-        .await
-        .map_err(|error| format!("no way to the API server: {}", Chain(&error)))
+/// A client whose requests are counted.
+async fn client(counters: &Arc<Counters>) -> Result<Client, String> {
+    let failed = |error: &(dyn std::error::Error + 'static)| format!("no way to the API server: {}", Chain(error));
+    let config = Config::infer().await.map_err(|error| failed(&error))?;
+    let builder = ClientBuilder::try_from(config).map_err(|error| failed(&error))?;
+    Ok(builder.with_layer(&Metered::new(counters.clone())).build())
 }
 
 async fn operate(args: Run) -> Result<(), String> {
     let stop = CancellationToken::new();
     let signals = tokio::spawn(stop_on_signals(stop.clone())?);
-    let client = client().await?;
     let counters = Arc::new(Counters::default());
+    let client = client(&counters).await?;
     let mut registry = Registry::with_prefix("braid_operator");
     counters.register(&mut registry);
     let ready = Arc::new(Readiness::default());

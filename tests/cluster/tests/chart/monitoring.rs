@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use braid_operator::Counters;
+use braid_operator::counters::{METRICS, MetricKind};
 use prometheus_client::registry::Registry;
 use promql_parser::label::MatchOp;
 use promql_parser::parser::{self, Expr, VectorSelector};
@@ -31,13 +32,8 @@ impl Metrics {
         let _ = counters.read();
         let mut registry = Registry::with_prefix("braid_operator");
         counters.register(&mut registry);
-        // A metric without a series is not written: only this way tells of all of them.
-        let all = format!("{registry:?}");
-        let names = all.split("Descriptor { name: \"").skip(1);
-        let names: BTreeSet<String> = names
-            .filter_map(|rest| rest.split('"').next())
-            .map(|name| format!("braid_operator_{name}"))
-            .collect();
+        let names = METRICS.iter().map(|metric| format!("braid_operator_{}", metric.name));
+        let names: BTreeSet<String> = names.collect();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let mut series: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
@@ -202,6 +198,46 @@ fn every_alert_is_explained_and_pointed_to() {
         assert_eq!(alert["labels"]["team"], "platform");
     }
     assert_eq!(explained, told);
+}
+
+/// The table of metrics says what there is.
+#[test]
+fn every_metric_is_documented() {
+    let page = fs::read_to_string(repository("docs/kubernetes/alerts.md")).unwrap();
+    let documented: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `braid_operator_")?.split('`').next())
+        .collect();
+    let described: Vec<String> = METRICS
+        .iter()
+        .map(|metric| {
+            let total = if metric.kind == MetricKind::Counter {
+                "_total"
+            } else {
+                ""
+            };
+            let labels = metric.labels.join(",");
+            let labels = if labels.is_empty() {
+                labels
+            } else {
+                format!("{{{labels}}}")
+            };
+            format!("{}{total}{labels}", metric.name)
+        })
+        .collect();
+    assert_eq!(documented, described.iter().map(String::as_str).collect());
+    // And what is described is what is shown.
+    let mut registry = Registry::default();
+    Counters::default().register(&mut registry);
+    let shown = format!("{registry:?}");
+    assert_eq!(METRICS.len(), shown.matches("Descriptor { name: ").count(), "{shown}");
+    for metric in METRICS {
+        assert!(
+            shown.contains(&format!("Descriptor {{ name: \"{}\"", metric.name)),
+            "{}",
+            metric.name
+        );
+    }
 }
 
 /// A cluster without the Prometheus operator's kinds must be able to take the release, and its people must hear of it.
