@@ -79,6 +79,24 @@ impl Suite {
         self.docker(&["exec", &process.node, "sh", "-c", &script])
             .contains("sent")
     }
+
+    /// Sends a signal to a child of a process, whichever is there: children that come and go are gone when they have been listed.
+    pub fn signal_child(&self, parent: &Process, signal: Signal) -> Option<Process> {
+        let script = r#"for _ in $(seq 500); do
+    child=$(pgrep -P "$1" | head -n 1)
+    if [ -n "$child" ] && kill "-$2" "$child"; then echo "$child"; exit; fi
+    sleep 0.01
+done"#;
+        let pid = parent.pid.to_string();
+        let words = ["exec", &parent.node, "sh", "-c", script, "sh", &pid, signal.name()];
+        let pid = self.docker(&words).trim().parse().ok()?;
+        Some(Process {
+            pid,
+            parent: parent.pid,
+            words: String::new(),
+            ..parent.clone()
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ use crate::space::Space;
 
 /// Partitions of the run.
 pub const PARTITIONS: u64 = 400;
-/// For a process that is to be there.
-const APPEARS: Duration = Duration::from_secs(30);
 /// On every node: a directory for each namespace, in it a file for each pod.
 const LEDGER: &str = "/var/braid-ledger";
 /// Says in the ledger what it begins and what it has done. An appended line is whole.
@@ -184,28 +182,21 @@ impl Victim {
     }
 
     /// Sends a signal to a part of a pod, which must be there.
+    #[track_caller]
     pub fn signal(&self, pod: &(String, String), part: Part, signal: Signal) -> Process {
-        let begun = Instant::now();
-        loop {
-            let processes = suite().processes(&pod.1);
-            let mut own = processes.iter().filter(|process| process.is_of(&pod.0));
-            let shim = own
-                .clone()
-                .find(|process| process.words.starts_with("/braid/bin/braid-shim"));
-            let found = match part {
-                Part::Worker => own.find(|process| process.words.starts_with("/braid-worker run")),
-                Part::Shim => shim,
-                Part::Program => own.find(|process| shim.is_some_and(|shim| process.parent == shim.pid)),
-            };
-            // A program may end before the signal is there; then it is another's turn.
-            if let Some(found) = found
-                && suite().signal(found, signal)
-            {
-                return found.clone();
-            }
-            assert!(begun.elapsed() < APPEARS, "no {part:?} in {pod:?}: {processes:#?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        let first = match part {
+            Part::Worker => "/braid-worker run",
+            Part::Shim | Part::Program => "/braid/bin/braid-shim",
+        };
+        let processes = suite().processes(&pod.1);
+        let own = |process: &&Process| process.is_of(&pod.0) && process.words.starts_with(first);
+        let found = processes.iter().find(own);
+        let found = found.unwrap_or_else(|| panic!("no {part:?} in {pod:?}: {processes:#?}"));
+        let hit = match part {
+            Part::Program => suite().signal_child(found, signal),
+            Part::Worker | Part::Shim => suite().signal(found, signal).then(|| found.clone()),
+        };
+        hit.unwrap_or_else(|| panic!("{part:?} of {pod:?} is gone"))
     }
 
     /// Waits for the end and checks that every partition counts once: by what Braid says, and by what was written.
