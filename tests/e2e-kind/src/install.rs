@@ -18,7 +18,7 @@ const LEASE_SECONDS: &str = "5";
 
 /// A cluster with Braid in it.
 pub struct Suite {
-    cluster: Cluster,
+    pub(crate) cluster: Cluster,
     helm: PathBuf,
 }
 

@@ -14,11 +14,13 @@
 )]
 
 mod install;
+mod prober;
 mod processes;
 mod space;
 mod victim;
 
 pub use install::{Suite, suite};
+pub use prober::Prober;
 pub use processes::{Process, Signal};
 pub use space::{Space, told};
 pub use victim::{Ledger, Part, Victim, cell, stand_still};
