@@ -93,9 +93,11 @@ impl<'a> Prober<'a> {
         suite().try_kubectl(&all, input)
     }
 
-    /// Whether a verb is allowed, as the server says.
+    /// Whether a verb is allowed on a resource or on `resource/subresource`, as the server says.
     pub fn may(&self, verb: &str, what: &str, namespace: &str) -> bool {
-        let output = self.kubectl(&["auth", "can-i", verb, what, "--namespace", namespace], None);
+        let (what, part) = what.split_once('/').unwrap_or((what, ""));
+        let part = format!("--subresource={part}");
+        let output = self.kubectl(&["auth", "can-i", verb, what, &part, "--namespace", namespace], None);
         String::from_utf8_lossy(&output.stdout).trim() == "yes"
     }
 }

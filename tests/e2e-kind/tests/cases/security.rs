@@ -138,16 +138,16 @@ fn user_code_has_no_way_to_a_token() {
 found=""
 note() { found="$found$1; "; }
 [ -e /var/run/secrets ] && note "there is /var/run/secrets"
-# A token is three pieces of base64 with dots between them, and begins so.
+# A token is three pieces of base64 with dots between them, and begins so. This text itself must not.
 for file in $(find / -xdev -type f -size -64k -readable -not -path '/proc/*' -not -path '/sys/*' -not -path '/usr/*' 2>/dev/null); do
-    grep -qa 'eyJhbGciOi' "$file" 2>/dev/null && note "a token in $file"
+    grep -qa 'eyJ''hbGciOi' "$file" 2>/dev/null && note "a token in $file"
 done
 for dir in $(find /braid /tmp /run /dev/shm -type d 2>/dev/null); do
     for file in "$dir"/* "$dir"/.[!.]*; do
-        [ -f "$file" ] && grep -qa 'eyJhbGciOi' "$file" 2>/dev/null && note "a token in $file"
+        [ -f "$file" ] && grep -qa 'eyJ''hbGciOi' "$file" 2>/dev/null && note "a token in $file"
     done
 done
-tr '\0' '\n' </proc/self/environ | grep -q eyJhbGciOi && note "a token in its own environment"
+tr '\0' '\n' </proc/self/environ | grep -q 'eyJ''hbGciOi' && note "a token in its own environment"
 # Other processes: only those of its own container are there, and the first of them is not to be read.
 for pid in /proc/[0-9]*; do
     words=$(tr '\0' ' ' <"$pid/cmdline" 2>/dev/null || true)
@@ -173,7 +173,7 @@ perl -MSocket -e '
         my $rin = ""; vec($rin, fileno($s), 1) = 1;
         if (select($rin, undef, undef, 0.5) > 0) { sysread($s, my $answer, 65536) and print "answered: $answer\n"; }
     }
-' | grep -q eyJhbGciOi && note "a token from the socket"
+' | grep -q 'eyJ''hbGciOi' && note "a token from the socket"
 [ -z "$found" ] || { printf 'found: %s\n' "$found" >&2; exit 1; }
 printf '{"ran": 1}' >"$BRAID_RESULTS"
 "#;
@@ -192,7 +192,7 @@ printf '{"ran": 1}' >"$BRAID_RESULTS"
     let ended = space.finished("search");
     let status = &ended["status"];
     assert_eq!("Succeeded", status["phase"], "{status}");
-    assert_eq!(json!(3), status["steps"][0]["results"]["ran"]["value"], "{status}");
+    assert_eq!(json!(3), status["steps"][0]["results"][0]["value"], "{status}");
 }
 
 /// A manifest that names the worker's token as data is refused, and the worker does not follow a link to it.
@@ -222,7 +222,7 @@ fn data_do_not_lead_to_the_token() {
     let good = read("good", "*.json");
     assert_eq!(
         json!(42),
-        good["status"]["steps"][0]["results"]["n"]["value"],
+        good["status"]["steps"][0]["results"][0]["value"],
         "{}",
         good["status"]
     );
@@ -252,7 +252,10 @@ fn people_write_workflows_and_nothing_of_the_operators() {
     }
     let may = |person: &str, verb: &str, what: &str| {
         let who = format!("--as={person}");
-        let output = suite().try_kubectl(&["auth", "can-i", verb, what, "--namespace", space.name(), &who], None);
+        let (what, part) = what.split_once('/').unwrap_or((what, ""));
+        let part = format!("--subresource={part}");
+        let words = ["auth", "can-i", verb, what, &part, "--namespace", space.name(), &who];
+        let output = suite().try_kubectl(&words, None);
         String::from_utf8_lossy(&output.stdout).trim() == "yes"
     };
     space.until("the roles are put together", || {
