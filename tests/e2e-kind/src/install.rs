@@ -28,7 +28,7 @@ pub fn suite() -> &'static Suite {
     SUITE.get_or_init(|| {
         let suite = Suite::find();
         suite.load();
-        suite.install();
+        suite.install(&[]);
         suite
     })
 }
@@ -59,9 +59,10 @@ impl Suite {
         }
     }
 
-    fn install(&self) {
+    /// Installs the chart, or brings what is installed up to it, and waits until all operators are ready.
+    pub fn install(&self, values: &[&str]) {
         say("installing the chart");
-        let mut helm = Command::new(&self.helm);
+        let mut helm = self.helm();
         helm.args(["upgrade", "--install", RELEASE])
             .arg(braid_e2e::root().join("charts/braid"))
             .args(["--namespace", RELEASE, "--create-namespace"])
@@ -69,12 +70,27 @@ impl Suite {
             .args(["--set", &format!("worker.defaultImage={USERLAND}")])
             .args(["--set", &format!("worker.leaseSeconds={LEASE_SECONDS}")])
             .args(["--set", &format!("leaderElection.leaseSeconds={LEASE_SECONDS}")])
-            .env("KUBECONFIG", &self.cluster.kubeconfig);
+            .args(values.iter().flat_map(|value| ["--set", value]));
         let output = output(&mut helm);
         if !output.status.success() {
             say(&self.operators());
             panic!("helm: {}", text(&output));
         }
+    }
+
+    /// Removes the release; the definitions and what people made of them stay.
+    pub fn uninstall(&self) {
+        let output = output(
+            self.helm()
+                .args(["uninstall", RELEASE, "--namespace", RELEASE, "--wait"]),
+        );
+        assert!(output.status.success(), "helm: {}", text(&output));
+    }
+
+    fn helm(&self) -> Command {
+        let mut helm = Command::new(&self.helm);
+        helm.env("KUBECONFIG", &self.cluster.kubeconfig);
+        helm
     }
 
     /// `kubectl` with these words; what it prints. It must succeed.

@@ -1,6 +1,7 @@
 //! The examples in pods: what they come to is what they come to on this machine, byte for byte.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod pods;
 mod security;
 
 use std::fs;
