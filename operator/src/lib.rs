@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope
 pub mod api;
 pub mod counters;
 pub mod definitions;
+pub mod events;
 pub mod fresh;
 pub mod jobs;
 pub mod leases;
@@ -31,6 +32,7 @@ pub mod workflow;
 pub use counters::Counters;
 pub use runtime::{OperatorError, run};
 
+use events::Events;
 use fresh::Fresh;
 use leases::Leases;
 use pods::PodSource;
@@ -57,6 +59,8 @@ pub struct Options {
     pub concurrency: u16,
     /// The only namespaces whose objects are looked at; none named: all of them.
     pub watch: BTreeSet<String>,
+    /// Whether runs' events are told. Not on a laptop, where progress is seen.
+    pub events: bool,
     /// Whether steps that need different pods get different ones. Not on a laptop, where there is one machine.
     pub pod_classes: bool,
 }
@@ -75,6 +79,7 @@ impl Options {
             status_interval: Duration::from_secs(2),
             concurrency: 8,
             watch: BTreeSet::new(),
+            events: false,
             pod_classes: false,
         }
     }
@@ -118,6 +123,8 @@ pub struct Context {
     pub fresh_workers: Fresh<Worker>,
     /// What was done, for metrics and tests.
     pub counters: Arc<Counters>,
+    /// What happens to runs, for people.
+    pub events: Events,
     workers: Store<Worker>,
     pools: Store<WorkerPool>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<workflow::Memory>>>>,

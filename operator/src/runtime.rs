@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Context, Counters, Options, Realm,
     counters::{Kind, Outcome},
+    events::Events,
     fresh::Fresh,
     leases::Leases,
     names,
@@ -128,6 +129,12 @@ async fn reign(
     let (workers, workers_writer) = reflector::store::<Worker>();
     let (pools, pools_writer) = reflector::store::<WorkerPool>();
     let (workflows, workflows_writer) = reflector::store::<Workflow>();
+    let (events, teller) = if options.events {
+        let (events, teller) = Events::new(client.clone(), &options.identity);
+        (events, teller.boxed())
+    } else {
+        (Events::none(), std::future::pending().boxed())
+    };
     let context = Arc::new(Context {
         leases: Leases::new(options.worker_lease, braid_sync::Clock::start()),
         client: client.clone(),
@@ -135,6 +142,7 @@ async fn reign(
         fresh_workflows: Fresh::default(),
         fresh_workers: Fresh::default(),
         counters,
+        events,
         workers: workers.clone(),
         pools: pools.clone(),
         memories: Mutex::default(),
@@ -216,6 +224,7 @@ async fn reign(
         tokio::select! {
             () = worker_watch => Err(OperatorError::WatchEnded("workers")),
             ended = synced => ended,
+            () = teller => Err(OperatorError::WatchEnded("events")),
             () = context.leases.watch(realm.api(client.clone()), &lost) => Ok(()),
         }
     };

@@ -11,13 +11,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{cargo, root};
+use crate::{cargo, kind, root};
 
 /// Options of `bench`.
 #[derive(Args)]
 pub struct BenchOptions {
-    /// Which measurements; none: all
+    /// Which measurements; none: all that need no cluster
     names: Vec<String>,
+    /// On a cluster in containers, beside an Indexed Job
+    #[arg(long, conflicts_with = "names")]
+    cluster: bool,
     /// Also writes the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -42,6 +45,9 @@ pub struct ChaosOptions {
 
 /// Measures.
 pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
+    if options.cluster {
+        return kind::figures(options.json.as_deref());
+    }
     let mut arguments = options.names.clone();
     if let Some(file) = &options.json {
         arguments.extend(["--json".to_owned(), absolute(file)?]);

@@ -1,6 +1,7 @@
 //! `cargo xtask cluster`: a Kubernetes on this machine, as the tests use it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -97,9 +98,55 @@ pub fn run(options: &ClusterOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a cluster and the images, lets `run` run the tests on it, and removes it. The tests of one run can be run beside each other,
-/// those of outages cannot.
+/// Makes the cluster of the tests and the images, unless they are there, and runs the tests on it.
 pub fn with_cluster<T>(run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    on_cluster(|images| {
+        let command = |tests: &[&str], threads: u8| {
+            let mut command = Command::new(cargo());
+            command
+                .args(["test", "--package", "braid-e2e-kind", "--features", "cluster"])
+                .args(["--locked", "--no-fail-fast"])
+                .args(tests.iter().flat_map(|test| ["--test", test]))
+                .args(["--", "--nocapture", &format!("--test-threads={threads}")])
+                .env("BRAID_CLUSTER", NAME)
+                .env("BRAID_IMAGES", images);
+            command
+        };
+        Ok(vec![
+            run(command(&["cases", "faults"], 3))?,
+            run(command(&["outages"], 1))?,
+        ])
+    })
+}
+
+/// Measures on the cluster of the tests.
+pub fn figures(json: Option<&Path>) -> anyhow::Result<()> {
+    on_cluster(|images| {
+        let mut command = Command::new(cargo());
+        command
+            .current_dir(root()?)
+            .args([
+                "run",
+                "--package",
+                "braid-e2e-kind",
+                "--features",
+                "cluster",
+                "--locked",
+            ])
+            .args(["--bin", "braid-figures", "--"])
+            .env("BRAID_CLUSTER", NAME)
+            .env("BRAID_IMAGES", images);
+        if let Some(file) = json {
+            command.arg("--json").arg(std::path::absolute(file)?);
+        }
+        let ended = command.status().context("cargo run braid-figures")?;
+        anyhow::ensure!(ended.success(), "braid-figures: {ended}");
+        Ok(())
+    })
+}
+
+/// Does something with the cluster and the list of images, both made if they are not there.
+fn on_cluster<T>(work: impl FnOnce(&OsStr) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let say = |what: &str| println!("{what}");
     let built = images::for_tests(&root()?.join("target/images"))?;
     println!(
@@ -116,30 +163,14 @@ pub fn with_cluster<T>(run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Re
         }
         Err(error) => return Err(error.into()),
     };
-    let test = || {
-        let userland = userland::obtain(&cluster.engine, &mut steps, &say)?;
-        println!("{steps}");
+    let userland = userland::obtain(&cluster.engine, &mut steps, &say);
+    println!("{steps}");
+    let worked = userland.map_err(anyhow::Error::from).and_then(|userland| {
         let files = built.files.into_iter().map(|image| image.file).chain([userland]);
-        let files = std::env::join_paths(files)?;
-        let command = |tests: &[&str], threads: u8| {
-            let mut command = Command::new(cargo());
-            command
-                .args(["test", "--package", "braid-e2e-kind", "--features", "cluster"])
-                .args(["--locked", "--no-fail-fast"])
-                .args(tests.iter().flat_map(|test| ["--test", test]))
-                .args(["--", "--nocapture", &format!("--test-threads={threads}")])
-                .env("BRAID_CLUSTER", NAME)
-                .env("BRAID_IMAGES", &files);
-            command
-        };
-        Ok(vec![
-            run(command(&["cases", "faults"], 3))?,
-            run(command(&["outages"], 1))?,
-        ])
-    };
-    let tested = test();
+        work(&std::env::join_paths(files)?)
+    });
     if ours && let Err(error) = kind::down(&name, &say) {
         println!("{NAME} stays: {error}");
     }
-    tested
+    worked
 }

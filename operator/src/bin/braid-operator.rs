@@ -217,6 +217,7 @@ async fn lead(args: Run, client: Client, counters: Arc<Counters>, stop: &Cancell
         watch: namespaces.clone(),
         worker_lease: Duration::from_secs(args.worker_lease_seconds),
         leader_lease: Duration::from_secs(args.leader_lease_seconds),
+        events: true,
         pod_classes: true,
         ..Options::new(args.identity, args.workers)
     };

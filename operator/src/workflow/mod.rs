@@ -384,7 +384,8 @@ impl Pass<'_> {
             return Err(ApiError::Pruned { what }.into());
         }
         self.memory.written = Some(std::time::Instant::now());
-        self.workflow = Arc::new(stored);
+        let before = std::mem::replace(&mut self.workflow, Arc::new(stored));
+        self.context.events.changed(&self.workflow, before.status.as_ref());
         self.context.fresh_workflows.wrote(self.workflow.clone());
         Ok(())
     }

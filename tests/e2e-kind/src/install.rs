@@ -10,6 +10,7 @@ use braid_cluster::programs::{self, Program};
 use serde_json::Value;
 
 use crate::USERLAND;
+use crate::processes::Process;
 
 /// Of the release and of its namespace.
 const RELEASE: &str = "braid";
@@ -101,6 +102,13 @@ impl Suite {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The same, for what may take minutes.
+    #[track_caller]
+    pub fn kubectl_patiently(&self, words: &[&str]) -> String {
+        let words: Vec<&str> = words.iter().copied().chain(["--request-timeout=0"]).collect();
+        self.kubectl(&words)
+    }
+
     /// The same, which may fail, with text on its standard input.
     pub fn try_kubectl(&self, words: &[&str], input: Option<&str>) -> Output {
         let mut kubectl = Command::new(&self.cluster.kubectl);
@@ -166,6 +174,18 @@ impl Suite {
             .iter()
             .find_map(|lease| lease["spec"]["holderIdentity"].as_str());
         holder.unwrap_or_else(|| panic!("nobody leads: {leases}")).to_owned()
+    }
+
+    /// Its process.
+    pub fn leader_process(&self) -> Process {
+        let name = self.leader();
+        let pods = self.pods(RELEASE);
+        let node = pods.iter().find(|pod| pod.0 == name).map(|pod| pod.1.clone());
+        let node = node.unwrap_or_else(|| panic!("{name}: {pods:?}"));
+        let processes = self.processes(&node);
+        let is_it = |process: &&Process| process.is_of(&name) && process.words.starts_with("/braid-operator");
+        let found = processes.iter().find(is_it);
+        found.unwrap_or_else(|| panic!("{name}: {processes:#?}")).clone()
     }
 
     /// The namespace of the operators.

@@ -135,6 +135,7 @@ async fn operate(
         namespace: NAMESPACE.to_owned(),
         lease_name: environment["BRAID_LEASE_NAME"].clone(),
         watch: watch.clone(),
+        events: true,
         pod_classes: true,
         ..Options::new("operator-0", environment["BRAID_WORKERS"].parse().unwrap())
     };

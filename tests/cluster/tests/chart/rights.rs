@@ -12,7 +12,7 @@ use crate::api::{PATIENCE, find, helm_on, send, until};
 use crate::helm::{NAMESPACE, printed, repository};
 
 /// What the operator does, as its code does it.
-const OPERATES: [(&str, &str); 24] = [
+const OPERATES: [(&str, &str); 26] = [
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x/status"),
@@ -36,6 +36,8 @@ const OPERATES: [(&str, &str); 24] = [
     ("GET", "/api/v1/namespaces/NS/pods"),
     ("DELETE", "/api/v1/namespaces/NS/pods/x"),
     ("GET", "/api/v1/namespaces/NS/events"),
+    ("POST", "/apis/events.k8s.io/v1/namespaces/NS/events"),
+    ("PATCH", "/apis/events.k8s.io/v1/namespaces/NS/events/x"),
     ("GET", "/apis/rbac.authorization.k8s.io/v1/namespaces/NS/rolebindings/x"),
 ];
 

@@ -72,6 +72,15 @@ fn an_absent_image_is_told() {
         r#"{"spec": {"cancel": true}}"#,
     ]);
     assert_eq!("Cancelled", space.finished("run")["status"]["phase"]);
+    // For `kubectl describe`, each once.
+    space.until("the events", || {
+        let events = space.list("events.v1.events.k8s.io");
+        let told = |reason: &str| {
+            let of_run = |event: &&Value| event["regarding"]["kind"] == "Workflow" && event["reason"] == reason;
+            events.iter().filter(of_run).count()
+        };
+        ([told("StepStarted"), told("NoWorkers"), told("Cancelled")] == [1, 1, 1]).then_some(())
+    });
 }
 
 /// Who queues Jobs suspends them; the run says so, and goes on when it may.

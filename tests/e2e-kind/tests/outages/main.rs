@@ -8,33 +8,17 @@ use std::time::Duration;
 
 use braid_e2e_kind::{Process, Signal, Victim, cell, stand_still, suite};
 
-/// The leading operator's process.
-fn leader() -> Process {
-    let suite = suite();
-    let name = suite.leader();
-    let pods = suite.pods(suite.namespace());
-    let (_, node) = pods
-        .iter()
-        .find(|pod| pod.0 == name)
-        .unwrap_or_else(|| panic!("{name}: {pods:?}"));
-    let processes = suite.processes(node);
-    let found = processes
-        .iter()
-        .find(|process| process.is_of(&name) && process.words.starts_with("/braid-operator"));
-    found.unwrap_or_else(|| panic!("{name}: {processes:#?}")).clone()
-}
-
 #[test]
 fn operator_killed() {
     cell("operator-killed", |_, _| {
-        assert!(suite().signal(&leader(), Signal::Kill));
+        assert!(suite().signal(&suite().leader_process(), Signal::Kill));
     });
 }
 
 #[test]
 fn operator_silent() {
     cell("operator-silent", |_, _| {
-        let leader = leader();
+        let leader = suite().leader_process();
         assert!(suite().signal(&leader, Signal::Stop));
         stand_still(&leader);
     });

@@ -1,0 +1,327 @@
+//! Figures of a real cluster, beside an Indexed Job that does the same on the same nodes in the same run.
+//!
+//! The cluster and the images are those of the tests (`cargo xtask bench --cluster`). Prints a table, and JSON if asked. Times are
+//! seen from outside, by `kubectl`, whose own start (about 0.1 s) is in every one of them, the Job's too; gaps between steps are
+//! those of the programs' own clocks.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use braid_e2e_kind::{Signal, Space, USERLAND, suite};
+use serde_json::{Value, json};
+
+/// Items of the small and of the large comparison.
+const ITEMS: [u64; 2] = [200, 5_000];
+/// Workers of Braid and pods of the Job at once. The Job was tried with 4, 20 and 40: 20 was the fastest on two cores.
+const WORKERS: u64 = 4;
+const PODS: u64 = 20;
+/// Steps of the chain whose gaps are measured.
+const CHAIN: usize = 41;
+
+struct Row {
+    what: String,
+    value: String,
+    json: Value,
+}
+
+fn row(what: impl Into<String>, value: impl Into<String>, json: Value) -> Row {
+    let (what, value) = (what.into(), value.into());
+    println!("{what:<64} {value}");
+    Row { what, value, json }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let file = match (arguments.next(), arguments.next()) {
+        (None, _) => None,
+        (Some(flag), Some(file)) if flag == "--json" => Some(PathBuf::from(file)),
+        _ => {
+            println!("usage: braid-figures [--json FILE]");
+            return ExitCode::from(2);
+        }
+    };
+    let mut rows = Vec::new();
+    rows.push(memory("at rest"));
+    job(&mut rows);
+    for items in ITEMS {
+        runs(items, &mut rows);
+    }
+    chain(&mut rows);
+    writes(&mut rows);
+    leader(&mut rows);
+    if let Some(file) = file {
+        let rows: Vec<Value> = rows
+            .into_iter()
+            .map(|row| json!({"what": row.what, "value": row.value, "data": row.json}))
+            .collect();
+        fs::write(file, serde_json::to_string_pretty(&rows).unwrap()).unwrap();
+    }
+    ExitCode::SUCCESS
+}
+
+fn per_second(items: u64, took: Duration) -> String {
+    #[allow(clippy::cast_precision_loss)]
+    let rate = items as f64 / took.as_secs_f64();
+    format!("{:>8.1} s {rate:>9.1} items/s", took.as_secs_f64())
+}
+
+/// An Indexed Job, a pod for each item.
+fn job(rows: &mut Vec<Row>) {
+    let items = ITEMS[0];
+    let space = Space::restricted("figures-job");
+    let begun = Instant::now();
+    space.apply(&json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "peer"},
+        "spec": {
+            "completionMode": "Indexed", "completions": items, "parallelism": PODS,
+            "template": {"spec": {
+                "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "main", "image": USERLAND, "command": ["true"],
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                }],
+            }},
+        },
+    }));
+    wait(&space, "complete", "job/peer");
+    let took = begun.elapsed();
+    rows.push(row(
+        format!("Indexed Job, {items} items, {PODS} pods at once"),
+        per_second(items, took),
+        json!({"items": items, "seconds": took.as_secs_f64()}),
+    ));
+}
+
+fn wait(space: &Space, condition: &str, what: &str) {
+    let condition = format!("--for=condition={condition}");
+    suite().kubectl_patiently(&["wait", &condition, "--timeout=30m", what, "--namespace", space.name()]);
+}
+
+fn step(name: &str, items: u64, after: Option<&str>) -> Value {
+    json!({
+        "name": name,
+        "after": after.into_iter().collect::<Vec<_>>(),
+        "over": {"range": {"end": items}},
+        "run": {"image": USERLAND, "command": ["true"], "concurrency": 2},
+    })
+}
+
+/// The same by Braid: with no pod there yet, and on workers that have just done something else.
+fn runs(items: u64, rows: &mut Vec<Row>) {
+    let space = Space::restricted(&format!("figures-{items}"));
+    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
+    let begun = Instant::now();
+    space.run("cold", &json!({"pools": pools, "steps": [step("work", items, None)]}));
+    wait(&space, "Complete", "workflow.braid.dev/cold");
+    let took = begun.elapsed();
+    let data = json!({"items": items, "seconds": took.as_secs_f64(), "workers": WORKERS});
+    rows.push(row(
+        format!("Braid, {items} items, {WORKERS} workers, cold"),
+        per_second(items, took),
+        data,
+    ));
+
+    let warm_up = json!({
+        "name": "first", "over": {"range": {"end": WORKERS * 4}},
+        "run": {"image": USERLAND, "command": ["sleep", "1"], "concurrency": 2},
+    });
+    space.run(
+        "warm",
+        &json!({"pools": pools, "steps": [warm_up, step("work", items, Some("first"))]}),
+    );
+    let reached = |phases: &[&str]| {
+        space.until("the second step", || {
+            let workflow = space.workflow("warm");
+            let phase = workflow["status"]["steps"][1]["phase"].as_str()?;
+            phases.contains(&phase).then(Instant::now)
+        })
+    };
+    let begun = reached(&["Running", "Succeeded"]);
+    wait(&space, "Complete", "workflow.braid.dev/warm");
+    let took = begun.elapsed();
+    let data = json!({"items": items, "seconds": took.as_secs_f64(), "workers": WORKERS});
+    rows.push(row(
+        format!("Braid, {items} items, {WORKERS} workers, warm"),
+        per_second(items, took),
+        data,
+    ));
+}
+
+/// From the end of a step's last program to the start of the next step's first, by the programs' clocks.
+fn chain(rows: &mut Vec<Row>) {
+    let space = Space::restricted("figures-chain");
+    let script = r#"now() { echo $(($(date +%s%N) / 1000)); }
+begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$BRAID_RESULTS""#;
+    let steps: Vec<Value> = (0..CHAIN)
+        .map(|index| {
+            let after: Vec<String> = index
+                .checked_sub(1)
+                .map(|before| format!("s{before}"))
+                .into_iter()
+                .collect();
+            json!({
+                "name": format!("s{index}"), "after": after, "over": {"range": {"end": WORKERS}},
+                "run": {"image": USERLAND, "script": script},
+                "results": [{"name": "begin", "reduce": "Min"}, {"name": "end", "reduce": "Max"}],
+            })
+        })
+        .collect();
+    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
+    space.run("chain", &json!({"pools": pools, "steps": steps}));
+    let ended = space.finished("chain");
+    let micros = |step: usize, name: &str| {
+        let results = ended["status"]["steps"][step]["results"].as_array().unwrap();
+        let found = results.iter().find(|result| result["name"] == name).unwrap();
+        // A smallest or largest may come with the partition that it is of.
+        let value = &found["value"];
+        value
+            .as_i64()
+            .or_else(|| value["value"].as_i64())
+            .unwrap_or_else(|| panic!("{found}"))
+    };
+    let mut gaps: Vec<i64> = (1..CHAIN)
+        .map(|step| micros(step, "begin") - micros(step - 1, "end"))
+        .collect();
+    gaps.sort_unstable();
+    let at = |share: usize| gaps[(gaps.len() * share / 100).min(gaps.len() - 1)];
+    rows.push(row(
+        format!("step to step, {} gaps", gaps.len()),
+        format!("p50 {} ms, p99 {} ms", at(50) / 1_000, at(99) / 1_000),
+        json!({"micros": gaps}),
+    ));
+}
+
+/// Writes that the API server has been asked for, of kinds that Braid uses, and shards counted by the leader.
+fn counts() -> (f64, f64) {
+    let suite = suite();
+    let sum = |text: &str, name: &str, wanted: &dyn Fn(&str) -> bool| -> f64 {
+        text.lines()
+            .filter(|line| line.starts_with(name) && wanted(line))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    };
+    let server = suite.kubectl(&["get", "--raw", "/metrics"]);
+    let writes = sum(&server, "apiserver_request_total{", &|line| {
+        let writes = ["POST", "PUT", "PATCH", "APPLY", "DELETE"];
+        let verb = writes.iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
+        verb && (line.contains("group=\"braid.dev\"") || line.contains("resource=\"leases\""))
+    });
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}:8080/proxy/metrics",
+        suite.namespace(),
+        suite.leader()
+    );
+    let operator = suite.kubectl(&["get", "--raw", &path]);
+    (writes, sum(&operator, "braid_operator_folded_shards_total", &|_| true))
+}
+
+/// Writes for a shard and for a second of a run that lasts. The Leases of nodes and of Kubernetes' own controllers are measured
+/// while nothing runs, and taken off.
+fn writes(rows: &mut Vec<Row>) {
+    let rest = Duration::from_secs(20);
+    let (before, _) = counts();
+    thread::sleep(rest);
+    let idle = (counts().0 - before) / rest.as_secs_f64();
+    let space = Space::restricted("figures-writes");
+    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
+    let mut step = step("work", 4_000, None);
+    step["run"]["command"] = json!(["sleep", "0.1"]);
+    space.run("run", &json!({"pools": pools, "steps": [step]}));
+    let settled = || {
+        space.workflow("run")["status"]["steps"][0]["partitions"]["succeeded"]
+            .as_u64()
+            .unwrap_or(0)
+    };
+    space.until("the run is under way", || (settled() > 100).then_some(()));
+    let ((writes, shards), begun) = (counts(), Instant::now());
+    thread::sleep(Duration::from_secs(25));
+    let (now, took) = (counts(), begun.elapsed().as_secs_f64());
+    assert!(settled() < 4_000, "it was too fast to be measured");
+    let (writes, shards) = (now.0 - writes - idle * took, now.1 - shards);
+    rows.push(row(
+        format!("API writes, {WORKERS} workers, partitions of 0.1 s"),
+        format!(
+            "{:.2} for a shard, {:.1}/s ({shards} shards in {took:.1} s; {idle:.1}/s without Braid's run)",
+            writes / shards,
+            writes / took
+        ),
+        json!({"writes": writes, "shards": shards, "seconds": took, "idle_per_second": idle}),
+    ));
+    rows.push(memory("in a run"));
+}
+
+/// What operators and workers hold, by their nodes.
+fn memory(when: &str) -> Row {
+    let (mut operators, mut workers) = (Vec::new(), Vec::new());
+    for node in suite().nodes() {
+        let path = format!("/api/v1/nodes/{node}/proxy/stats/summary");
+        let summary: Value = serde_json::from_str(&suite().kubectl(&["get", "--raw", &path])).unwrap();
+        for pod in summary["pods"].as_array().into_iter().flatten() {
+            for container in pod["containers"].as_array().into_iter().flatten() {
+                let Some(bytes) = container["memory"]["rssBytes"].as_u64() else {
+                    continue;
+                };
+                match container["name"].as_str() {
+                    Some("operator") if pod["podRef"]["namespace"] == suite().namespace() => operators.push(bytes),
+                    Some("worker") => workers.push(bytes),
+                    _ => {}
+                }
+            }
+        }
+    }
+    let told = |bytes: &[u64]| {
+        let each: Vec<String> = bytes.iter().map(|bytes| format!("{:.1}", mebibytes(*bytes))).collect();
+        each.join(", ")
+    };
+    row(
+        format!("RSS {when}, MiB: operators; workers"),
+        format!("{}; {}", told(&operators), told(&workers)),
+        json!({"operators": operators, "workers": workers}),
+    )
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let bytes = bytes as f64;
+    bytes / 1_048_576.0
+}
+
+/// From the kill of the leading operator to the first shard that the next one assigns.
+fn leader(rows: &mut Vec<Row>) {
+    let space = Space::restricted("figures-leader");
+    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
+    let mut step = step("work", 2_000, None);
+    step["run"]["command"] = json!(["sleep", "0.1"]);
+    space.run("run", &json!({"pools": pools, "steps": [step]}));
+    let assigned = || -> u64 {
+        let desks = space.list("workers.braid.dev");
+        desks
+            .iter()
+            .filter_map(|desk| desk["spec"]["nextShardId"].as_u64())
+            .sum()
+    };
+    space.until("shards", || (assigned() > WORKERS * 3).then_some(()));
+    let old = suite().leader();
+    let killed = Instant::now();
+    assert!(suite().signal(&suite().leader_process(), Signal::Kill));
+    // What was on its way when it died.
+    thread::sleep(Duration::from_millis(300));
+    let before = assigned();
+    let elected = space.until("another leads", || (suite().leader() != old).then(|| killed.elapsed()));
+    space.until("a new shard", || (assigned() > before).then_some(()));
+    let resumed = killed.elapsed();
+    rows.push(row(
+        "the leader killed (Lease of 5 s)",
+        format!(
+            "another leads after {:.1} s, assigns after {:.1} s",
+            elected.as_secs_f64(),
+            resumed.as_secs_f64()
+        ),
+        json!({"elected": elected.as_secs_f64(), "assigned": resumed.as_secs_f64()}),
+    ));
+}
