@@ -79,13 +79,18 @@ impl Events {
 
     /// Tells what a write of the status changed.
     pub(crate) fn changed(&self, workflow: &Workflow, before: Option<&WorkflowStatus>) {
-        let Some(queue) = &self.0 else { return };
         let nothing = WorkflowStatus::default();
         let after = workflow.status.as_ref().unwrap_or(&nothing);
         for told in of(before.unwrap_or(&nothing), after) {
-            if queue.try_send((workflow.object_ref(&()), told)).is_err() {
-                tracing::warn!("events are told faster than the API server takes them; one was dropped");
-            }
+            self.tell(workflow.object_ref(&()), told);
+        }
+    }
+
+    /// Tells something of an object.
+    pub(crate) fn tell(&self, object: ObjectReference, told: Told) {
+        let Some(queue) = &self.0 else { return };
+        if queue.try_send((object, told)).is_err() {
+            tracing::warn!("events are told faster than the API server takes them; one was dropped");
         }
     }
 }

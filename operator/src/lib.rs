@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod leases;
 pub mod metered;
 pub mod names;
+mod passes;
 pub mod pods;
 pub mod pool;
 pub mod probe;

@@ -5,13 +5,9 @@
 //! that way, so a run's ledger is never older than the shards that it is compared with.
 
 use std::{
-    collections::HashMap,
-    convert::Infallible,
     error::Error,
     fmt,
-    future::Future,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -19,10 +15,10 @@ use braid_crds::{Worker, WorkerPool, Workflow};
 use braid_sync::election::{Elector, Ended, Times, TimesError};
 use futures::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, channel::mpsc};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     runtime::{
         Controller, WatchStreamExt as _,
-        controller::{Action, Config},
+        controller::Config,
         reflector::{self, ObjectRef},
         watcher,
     },
@@ -30,20 +26,9 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Counters, Options, Realm,
-    counters::{Kind, Outcome},
-    events::Events,
-    fresh::Fresh,
-    leases::Leases,
-    names,
-    pods::PodSource,
-    pool, workflow,
+    Context, Counters, Options, Realm, counters::Kind, events::Events, fresh::Fresh, leases::Leases, names,
+    passes::Passes, pods::PodSource, pool, workflow,
 };
-
-/// The first wait after a failed pass; doubles up to [`BACKOFF_MAX`] per object.
-const BACKOFF: Duration = Duration::from_millis(20);
-/// The longest wait after a failed pass.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// The leader's Lease where nobody says another.
 pub const LEADER_LEASE: &str = "braid-operator";
@@ -243,90 +228,4 @@ fn pods_changed(pods: tokio::sync::watch::Receiver<crate::pods::Pods>) -> impl S
     futures::stream::unfold(pods, |mut pods| async move {
         pods.changed().await.ok().map(|()| ((), pods))
     })
-}
-
-/// Passes over objects of one kind: counted, their failures reported and backed off per object, their panics caught.
-struct Passes<K> {
-    context: Arc<Context>,
-    failures: Mutex<HashMap<String, u32>>,
-    of: Kind,
-    kind: std::marker::PhantomData<fn(K)>,
-}
-
-impl<K> Passes<K>
-where
-    K: Resource<DynamicType = ()> + Send + Sync + 'static,
-{
-    fn new(context: Arc<Context>, of: Kind) -> Self {
-        Self {
-            context,
-            of,
-            failures: Mutex::default(),
-            kind: std::marker::PhantomData,
-        }
-    }
-
-    fn pass<F, E>(
-        self: Arc<Self>,
-        object: Arc<K>,
-        reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
-    ) -> impl Future<Output = Result<Action, Infallible>> + Send
-    where
-        F: Future<Output = Result<Action, E>> + Send,
-        E: Error + Send + 'static,
-    {
-        let name = object.name_any();
-        let uid = names::uid(object.as_ref());
-        let pass = AssertUnwindSafe(reconcile(object, self.context.clone())).catch_unwind();
-        async move {
-            let started = std::time::Instant::now();
-            let in_flight = self.context.counters.begun(self.of);
-            let outcome = pass.await;
-            drop(in_flight);
-            let ended = match &outcome {
-                Ok(Ok(_)) => Outcome::Done,
-                Ok(Err(_)) => Outcome::Failed,
-                Err(_) => Outcome::Panicked,
-            };
-            self.context.counters.pass(self.of, ended, started.elapsed());
-            let wait = match outcome {
-                Ok(Ok(action)) => {
-                    self.failures
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&uid);
-                    return Ok(action);
-                }
-                Ok(Err(error)) => {
-                    let wait = self.back_off(uid);
-                    if wait >= Duration::from_secs(1) {
-                        tracing::warn!(object = name, error = %Chain(&error), ?wait, "a pass failed, and will be tried again");
-                    } else {
-                        tracing::debug!(object = name, error = %Chain(&error), ?wait, "a pass failed, and will be tried again");
-                    }
-                    wait
-                }
-                Err(_) => {
-                    let wait = self.back_off(uid);
-                    tracing::error!(
-                        object = name,
-                        ?wait,
-                        "a pass panicked: a defect; the object will be tried again"
-                    );
-                    wait
-                }
-            };
-            Ok(Action::requeue(wait))
-        }
-    }
-
-    fn back_off(&self, uid: String) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid).or_insert(0);
-        let wait = BACKOFF
-            .saturating_mul(1_u32.checked_shl(*count).unwrap_or(u32::MAX))
-            .min(BACKOFF_MAX);
-        *count = count.saturating_add(1).min(20);
-        wait.mul_f64(rand::random_range(0.5..=1.0))
-    }
 }
