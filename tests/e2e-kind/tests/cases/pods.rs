@@ -122,8 +122,9 @@ fn a_queue_may_hold_the_workers() {
 #[test]
 fn memory_is_the_programs_own_fault() {
     let space = Space::restricted("memory");
-    // Four mebibytes every twentieth of a second, in a container of 96.
-    let grow = r#"[ "$BRAID_ITEM" = 7 ] && exec perl -e 'my @x; while (1) { push @x, "x" x (4 << 20); select(undef, undef, undef, 0.05) }'
+    // A quarter of a mebibyte every fiftieth of a second, in a container of 256: a second from where the shim acts to where the
+    // kernel would.
+    let grow = r#"[ "$BRAID_ITEM" = 7 ] && exec perl -e 'my @x; while (1) { push @x, "x" x (1 << 18); select(undef, undef, undef, 0.02) }'
 sleep 0.2; echo '{"n": 1}' >"$BRAID_RESULTS""#;
     space.run(
         "run",
@@ -134,7 +135,7 @@ sleep 0.2; echo '{"n": 1}' >"$BRAID_RESULTS""#;
                 "over": {"range": {"end": 20}},
                 "run": {
                     "image": USERLAND, "script": grow, "concurrency": 2,
-                    "resources": {"limits": {"memory": "96Mi"}},
+                    "resources": {"limits": {"memory": "256Mi"}},
                 },
                 "maxFailedPartitions": 1,
                 "results": [{"name": "n", "reduce": "Sum"}],
