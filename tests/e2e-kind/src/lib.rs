@@ -16,6 +16,7 @@
 mod install;
 mod prober;
 mod processes;
+pub mod proxy;
 mod space;
 mod victim;
 
