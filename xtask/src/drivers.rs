@@ -21,6 +21,9 @@ pub struct BenchOptions {
     /// On a cluster in containers, beside an Indexed Job
     #[arg(long, conflicts_with = "names")]
     cluster: bool,
+    /// On a cluster: lets the Indexed Job of the large comparison run to its end, too, which takes most of an hour
+    #[arg(long, requires = "cluster")]
+    whole: bool,
     /// Also writes the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -29,6 +32,12 @@ pub struct BenchOptions {
 /// Options of `chaos`.
 #[derive(Args)]
 pub struct ChaosOptions {
+    /// On a cluster in containers: every request and every process once, each while shards are in flight
+    #[arg(long, conflicts_with_all = ["minutes", "seeds", "seed"])]
+    cluster: bool,
+    /// On a cluster: only cells with this text in their names; may be given more than once
+    #[arg(long, value_name = "TEXT", requires = "cluster")]
+    only: Vec<String>,
     /// How long
     #[arg(long, default_value_t = 30)]
     minutes: u32,
@@ -46,7 +55,14 @@ pub struct ChaosOptions {
 /// Measures.
 pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
     if options.cluster {
-        return kind::figures(options.json.as_deref());
+        let mut arguments = Vec::new();
+        if options.whole {
+            arguments.push("--whole".to_owned());
+        }
+        if let Some(file) = &options.json {
+            arguments.extend(["--json".to_owned(), absolute(file)?]);
+        }
+        return kind::figures(&arguments);
     }
     let mut arguments = options.names.clone();
     if let Some(file) = &options.json {
@@ -57,6 +73,16 @@ pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
 
 /// Breaks things: first the protocol alone, then all of it.
 pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
+    if options.cluster {
+        let mut arguments = Vec::new();
+        for text in &options.only {
+            arguments.extend(["--only".to_owned(), text.clone()]);
+        }
+        if let Some(file) = &options.json {
+            arguments.extend(["--json".to_owned(), absolute(file)?]);
+        }
+        return kind::faults(&arguments);
+    }
     if options.seeds > 0 {
         simulate(options.seeds, options.seed)?;
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask cluster`: a Kubernetes on this machine, as the tests use it.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -120,27 +120,28 @@ pub fn with_cluster<T>(run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Re
 }
 
 /// Measures on the cluster of the tests.
-pub fn figures(json: Option<&Path>) -> anyhow::Result<()> {
+pub fn figures(arguments: &[String]) -> anyhow::Result<()> {
+    program("braid-figures", arguments)
+}
+
+/// Breaks every request and every process on the cluster of the tests.
+pub fn faults(arguments: &[String]) -> anyhow::Result<()> {
+    program("braid-faults", arguments)
+}
+
+/// Runs one of the tests' programs on their cluster.
+fn program(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     on_cluster(|images| {
-        let mut command = Command::new(cargo());
-        command
+        let ended = Command::new(cargo())
             .current_dir(root()?)
-            .args([
-                "run",
-                "--package",
-                "braid-e2e-kind",
-                "--features",
-                "cluster",
-                "--locked",
-            ])
-            .args(["--bin", "braid-figures", "--"])
+            .args(["run", "--package", "braid-e2e-kind", "--features", "cluster"])
+            .args(["--locked", "--bin", name, "--"])
+            .args(arguments)
             .env("BRAID_CLUSTER", NAME)
-            .env("BRAID_IMAGES", images);
-        if let Some(file) = json {
-            command.arg("--json").arg(std::path::absolute(file)?);
-        }
-        let ended = command.status().context("cargo run braid-figures")?;
-        anyhow::ensure!(ended.success(), "braid-figures: {ended}");
+            .env("BRAID_IMAGES", images)
+            .status()
+            .with_context(|| format!("cargo run {name}"))?;
+        anyhow::ensure!(ended.success(), "{name}: {ended}");
         Ok(())
     })
 }

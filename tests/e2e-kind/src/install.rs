@@ -7,13 +7,15 @@ use std::sync::OnceLock;
 
 use braid_cluster::kind::{self, Cluster, Name};
 use braid_cluster::programs::{self, Program};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::USERLAND;
 use crate::processes::Process;
 
 /// Of the release and of its namespace.
 const RELEASE: &str = "braid";
+/// Chooses the operators.
+const OPERATORS: &str = "--selector=app.kubernetes.io/component=operator";
 /// The shortest that is allowed: a test waits for it to be over.
 const LEASE_SECONDS: &str = "5";
 
@@ -28,6 +30,7 @@ pub fn suite() -> &'static Suite {
     static SUITE: OnceLock<Suite> = OnceLock::new();
     SUITE.get_or_init(|| {
         let suite = Suite::find();
+        crate::detour::close_all(&suite);
         suite.load();
         suite.install(&[]);
         suite
@@ -111,16 +114,19 @@ impl Suite {
 
     /// The same, which may fail, with text on its standard input.
     pub fn try_kubectl(&self, words: &[&str], input: Option<&str>) -> Output {
-        let mut kubectl = Command::new(&self.cluster.kubectl);
-        kubectl
-            .arg("--kubeconfig")
-            .arg(&self.cluster.kubeconfig)
-            .arg("--request-timeout=60s")
-            .args(words);
+        let mut kubectl = self.kubectl_program();
+        kubectl.arg("--request-timeout=60s").args(words);
         match input {
             None => output(&mut kubectl),
             Some(input) => with_input(&mut kubectl, input),
         }
+    }
+
+    /// kubectl on the cluster, as an administrator.
+    pub fn kubectl_program(&self) -> Command {
+        let mut kubectl = Command::new(&self.cluster.kubectl);
+        kubectl.arg("--kubeconfig").arg(&self.cluster.kubeconfig);
+        kubectl
     }
 
     /// An answer of kubectl as JSON.
@@ -172,6 +178,8 @@ impl Suite {
             .as_array()
             .unwrap()
             .iter()
+            // A second operator contends for one of its own.
+            .filter(|lease| lease["metadata"]["name"] != "second-operator")
             .find_map(|lease| lease["spec"]["holderIdentity"].as_str());
         holder.unwrap_or_else(|| panic!("nobody leads: {leases}")).to_owned()
     }
@@ -188,6 +196,67 @@ impl Suite {
         found.unwrap_or_else(|| panic!("{name}: {processes:#?}")).clone()
     }
 
+    /// Has all operators replaced; on return the new ones are ready.
+    pub fn renew_operators(&self) {
+        let home = ["--namespace", RELEASE];
+        self.kubectl(&[&["delete", "pods", OPERATORS, "--wait=false"][..], &home].concat());
+        self.operators_ready();
+    }
+
+    /// Waits until as many operators are ready as are wanted.
+    pub fn operators_ready(&self) {
+        let words = ["rollout", "status", "deployment", OPERATORS, "--timeout=60s"];
+        self.kubectl_patiently(&[&words[..], &["--namespace", RELEASE]].concat());
+    }
+
+    /// The names of the operators that run.
+    pub fn operator_pods(&self) -> Vec<String> {
+        let list = self.json(&["get", "pods", "--namespace", RELEASE, OPERATORS]);
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let runs = |pod: &&Value| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null();
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+        items.iter().filter(runs).filter_map(name).collect()
+    }
+
+    /// The sum of a metric's series at an operator; `None`: it does not answer.
+    pub fn metric(&self, pod: &str, name: &str) -> Option<f64> {
+        let path = format!("/api/v1/namespaces/{RELEASE}/pods/{pod}:8080/proxy/metrics");
+        let output = self.try_kubectl(&["get", "--raw", &path], None);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then(|| sum(&text, name, |_| true))
+    }
+
+    /// What the operators say, those whose container was started again included.
+    pub fn operator_logs(&self) -> String {
+        let words = ["logs", OPERATORS, "--tail=-1", "--prefix", "--ignore-errors"];
+        self.kubectl(&[&words[..], &["--namespace", RELEASE]].concat())
+    }
+
+    /// Asks for a pod's eviction, as `kubectl drain` does.
+    pub fn evict(&self, namespace: &str, pod: &str) {
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let words = ["create", "--raw", &path, "--filename=-"];
+        let output = self.try_kubectl(&words, Some(&eviction.to_string()));
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    /// Runs the chart's own test.
+    pub fn test(&self) {
+        let output = output(
+            self.helm()
+                .args(["test", RELEASE, "--namespace", RELEASE, "--timeout=90s"]),
+        );
+        assert!(
+            output.status.success(),
+            "helm test: {}\n{}",
+            text(&output),
+            self.operators()
+        );
+    }
+
     /// The namespace of the operators.
     pub fn namespace(&self) -> &'static str {
         RELEASE
@@ -202,7 +271,7 @@ impl Suite {
                 "logs",
                 "--namespace",
                 RELEASE,
-                "--selector=app.kubernetes.io/component=operator",
+                OPERATORS,
                 "--tail=80",
                 "--prefix",
                 "--ignore-errors",
@@ -218,6 +287,18 @@ impl Suite {
         };
         questions.iter().map(answer).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The sum of a metric's series of which the line is wanted, in the text that a server shows.
+pub fn sum(metrics: &str, name: &str, wanted: impl Fn(&str) -> bool) -> f64 {
+    let is_it = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && wanted(line)
+    };
+    let values = metrics.lines().filter(is_it);
+    values
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
 }
 
 fn output(command: &mut Command) -> Output {

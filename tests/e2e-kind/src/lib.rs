@@ -13,18 +13,28 @@
     clippy::indexing_slicing
 )]
 
+mod campaign;
+mod cells;
+mod detour;
+pub mod edges;
 mod install;
 mod prober;
 mod processes;
 pub mod proxy;
+mod second;
 mod space;
+mod table;
 mod victim;
 
-pub use install::{Suite, suite};
+pub use campaign::campaign;
+pub use cells::{OF_A_RUN, OF_ALL, TWINS, cell, cut_off, two_leaders};
+pub use detour::Detour;
+pub use install::{Suite, suite, sum};
 pub use prober::Prober;
 pub use processes::{Process, Signal};
-pub use space::{Space, told};
-pub use victim::{Ledger, Part, Victim, cell, stand_still};
+pub use space::{Space, told, until};
+pub use table::Row;
+pub use victim::{Ledger, Part, Victim, open_shards};
 
 /// The image of user code that has a shell.
 pub const USERLAND: &str = braid_cluster::userland::NAME;

@@ -4,13 +4,18 @@ use crate::install::Suite;
 
 /// Says for every process: its number, its parent's, the host that it takes itself to be on, and its words.
 const LIST: &str = r#"cd /proc
-for pid in [0-9]*; do
+for pid in $(pgrep -f "${BEGIN:-.}"); do
     words=$(tr '\0\n' '  ' <"$pid/cmdline" 2>/dev/null)
     [ -n "$words" ] || continue
     host=$(tr '\0' '\n' <"$pid/environ" 2>/dev/null | sed -n 's/^HOSTNAME=//p')
     parent=$(sed -n 's/^PPid:[[:space:]]*//p' "$pid/status" 2>/dev/null)
     printf '%s %s %s %s\n' "$pid" "${parent:-0}" "${host:--}" "$words"
 done"#;
+
+/// The same for those whose words begin so.
+fn find(begin: &str) -> String {
+    format!("BEGIN='^{begin}'\n{LIST}")
+}
 
 /// What a process is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +81,28 @@ impl Suite {
     /// Sends a signal; false: the process is gone.
     pub fn signal(&self, process: &Process, signal: Signal) -> bool {
         let script = format!("kill -{} {} && echo sent || true", signal.name(), process.pid);
+        self.docker(&["exec", &process.node, "sh", "-c", &script])
+            .contains("sent")
+    }
+
+    /// The processes of all nodes whose words begin so.
+    pub fn find_processes(&self, begin: &str) -> Vec<Process> {
+        let all = self.nodes();
+        let found = all.iter().flat_map(|node| {
+            let list = self.docker(&["exec", node, "sh", "-c", &find(begin)]);
+            let found: Vec<Process> = list.lines().filter_map(|line| read(node, line)).collect();
+            found
+        });
+        found.filter(|process| process.words.starts_with(begin)).collect()
+    }
+
+    /// Kills a process and waits for its end; false: it was gone.
+    pub fn end(&self, process: &Process) -> bool {
+        let script = format!(
+            "kill -KILL {pid} || exit 0; echo sent; for _ in $(seq 500); do kill -0 {pid} 2>/dev/null || exit 0; sleep 0.01; done; \
+             echo {pid} stays >&2; exit 1",
+            pid = process.pid
+        );
         self.docker(&["exec", &process.node, "sh", "-c", &script])
             .contains("sent")
     }

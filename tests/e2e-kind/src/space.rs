@@ -89,15 +89,8 @@ impl Space {
 
     /// Waits until `seen` gives something.
     #[track_caller]
-    pub fn until<T>(&self, what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
-        loop {
-            if let Some(it) = seen() {
-                return it;
-            }
-            assert!(begun.elapsed() < HANG, "{what}: not within {} s", HANG.as_secs());
-            thread::sleep(LOOK);
-        }
+    pub fn until<T>(&self, what: &str, seen: impl FnMut() -> Option<T>) -> T {
+        until(what, seen)
     }
 
     /// The workflow once it has ended.
@@ -166,6 +159,19 @@ impl Drop for Space {
         }
         // Nobody waits for it: the next test has a namespace of its own.
         suite().try_kubectl(&["delete", "namespace", &self.name, "--wait=false"], None);
+    }
+}
+
+/// Waits until `seen` gives something.
+#[track_caller]
+pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(it) = seen() {
+            return it;
+        }
+        assert!(begun.elapsed() < HANG, "{what}: not within {} s", HANG.as_secs());
+        thread::sleep(LOOK);
     }
 }
 

@@ -1,8 +1,6 @@
 //! A run that is to be broken: what user code did is counted on the nodes, past everything that Braid knows.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,38 +12,13 @@ use crate::space::Space;
 pub const PARTITIONS: u64 = 400;
 /// On every node: a directory for each namespace, in it a file for each pod.
 const LEDGER: &str = "/var/braid-ledger";
+/// Partitions of a run in whose midst many things break.
+const MANY: u64 = 1_600;
 /// Says in the ledger what it begins and what it has done. An appended line is whole.
 const SCRIPT: &str = r#"echo "begun $BRAID_ITEM" >> "/ledger/$HOSTNAME"
-sleep 0.4
+sleep "$(cat /ledger/.pace)"
 echo "{\"sum\": $BRAID_ITEM}" > "$BRAID_RESULTS"
 echo "done $BRAID_ITEM" >> "/ledger/$HOSTNAME""#;
-
-/// Longer than workers and leaders may be silent.
-const SILENCE: Duration = Duration::from_secs(9);
-
-/// A cell of the table of faults: a run with a fault in its midst, which is given a pod that has a shard in flight, and its node.
-#[expect(clippy::print_stderr, reason = "the table of what was hit")]
-#[track_caller]
-pub fn cell(name: &str, fault: impl FnOnce(&Victim, &(String, String))) {
-    let victim = Victim::start(name);
-    let pod = victim.in_flight();
-    let before = victim.ledger().partitions();
-    let begun = Instant::now();
-    fault(&victim, &pod);
-    let ledger = victim.exact();
-    eprintln!(
-        "cell {name}: hit after {before} partitions, {:.1} s to the end, {} programs started again",
-        begun.elapsed().as_secs_f64(),
-        ledger.again()
-    );
-}
-
-/// Lets a process that was stopped go on, when all others have taken it for lost.
-pub fn stand_still(process: &Process) {
-    thread::sleep(SILENCE);
-    // One that was killed meanwhile, for it did not answer, needs no more.
-    suite().signal(process, Signal::Continue);
-}
 
 /// Something of a worker's pod that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,22 +68,29 @@ impl Ledger {
 /// A run that goes on, in a namespace of its own.
 pub struct Victim {
     space: Space,
+    partitions: u64,
 }
 
 impl Victim {
-    /// Starts a run with four workers.
+    /// Starts a run with four workers, in which one thing is to break.
     pub fn start(name: &str) -> Self {
+        Self::of(name, PARTITIONS, "0.4")
+    }
+
+    /// Starts one that goes on until it is told to [`Self::hurry`]: there is time for many things to break.
+    pub fn start_slowly(name: &str) -> Self {
+        Self::of(name, MANY, "1")
+    }
+
+    fn of(name: &str, partitions: u64, pace: &str) -> Self {
         let space = Space::privileged(name);
+        let directory = format!("{LEDGER}/{}", space.name());
         for node in suite().nodes() {
-            let directory = format!("{LEDGER}/{}", space.name());
-            suite().docker(&[
-                "exec",
-                &node,
-                "sh",
-                "-c",
-                &format!("mkdir -p {directory} && chmod 777 {directory}"),
-            ]);
+            suite().on_node(&node, &format!("mkdir -p {directory} && chmod 777 {directory}"));
         }
+        let victim = Self { space, partitions };
+        victim.pace(pace);
+        let space = &victim.space;
         let volume =
             json!({"name": "ledger", "hostPath": {"path": format!("{LEDGER}/{}", space.name()), "type": "Directory"}});
         space.run(
@@ -123,7 +103,7 @@ impl Victim {
                 }],
                 "steps": [{
                     "name": "work",
-                    "over": {"range": {"end": PARTITIONS}},
+                    "over": {"range": {"end": partitions}},
                     "run": {
                         "script": SCRIPT,
                         "concurrency": 4,
@@ -135,31 +115,49 @@ impl Victim {
                 }],
             }),
         );
-        Self { space }
+        victim
+    }
+
+    /// What a partition that begins from now on takes, in seconds.
+    fn pace(&self, seconds: &str) {
+        let directory = format!("{LEDGER}/{}", self.space.name());
+        let script = format!("echo {seconds} >{directory}/.new && mv {directory}/.new {directory}/.pace");
+        for node in suite().nodes() {
+            suite().on_node(&node, &script);
+        }
+    }
+
+    /// Lets what is left take no time.
+    pub fn hurry(&self) {
+        self.pace("0");
+    }
+
+    /// Whether there is time for so many seconds of trouble.
+    pub fn lasts(&self, seconds: u64) -> bool {
+        // Sixteen at once, a second each.
+        self.ledger().partitions() + 16 * seconds < self.partitions
     }
 
     /// A pod that has a shard which is not sealed, and its node, once some of the work is done and most is not.
     pub fn in_flight(&self) -> (String, String) {
         self.space.until("shards are in flight", || {
             let settled = self.settled();
-            assert!(settled < PARTITIONS / 2, "it was too fast: {settled}");
-            if self.ledger().partitions() < PARTITIONS / 20 {
+            assert!(settled < self.partitions / 2, "it was too fast: {settled}");
+            if self.ledger().partitions() < 20 {
                 return None;
             }
             let pods = suite().pods(self.space.name());
-            let busy = self.space.list("workers.braid.dev").into_iter().find(|worker| {
-                let sealed = |id: &Value| {
-                    let commits = worker["status"]["shards"].as_array().into_iter().flatten();
-                    commits
-                        .into_iter()
-                        .any(|commit| commit["id"] == *id && commit["sealed"] == json!(true))
-                };
-                let shards = worker["spec"]["shards"].as_array().cloned().unwrap_or_default();
-                shards.iter().any(|shard| !sealed(&shard["id"]))
-            })?;
-            let name = busy["metadata"]["name"].as_str()?;
-            pods.into_iter().find(|pod| pod.0 == name)
+            let busy = open_shards(self.space.name(), Some("run"));
+            pods.into_iter().find(|pod| busy.contains_key(&pod.0))
         })
+    }
+
+    /// The start of every worker that there is, by its name.
+    pub fn starts(&self) -> BTreeMap<String, String> {
+        let desks = self.space.list("workers.braid.dev").into_iter();
+        let start = |desk: &Value| desk["status"]["startId"].as_str().map(str::to_owned);
+        let name = |desk: &Value| desk["metadata"]["name"].as_str().map(str::to_owned);
+        desks.filter_map(|desk| Some((name(&desk)?, start(&desk)?))).collect()
     }
 
     /// The namespace.
@@ -167,7 +165,8 @@ impl Victim {
         &self.space
     }
 
-    fn settled(&self) -> u64 {
+    /// Partitions that count by now, as Braid says.
+    pub fn settled(&self) -> u64 {
         let workflow = self.space.workflow("run");
         workflow["status"]["steps"][0]["partitions"]["succeeded"]
             .as_u64()
@@ -176,9 +175,7 @@ impl Victim {
 
     /// What the programs wrote on all nodes that are up.
     pub fn ledger(&self) -> Ledger {
-        let script = format!("cat {LEDGER}/{}/* 2>/dev/null || true", self.space.name());
-        let of = |node: &String| suite().docker(&["exec", node, "sh", "-c", &script]);
-        Ledger::read(&suite().nodes().iter().map(of).collect::<String>())
+        ledger(self.space.name())
     }
 
     /// Sends a signal to a part of a pod, which must be there.
@@ -205,23 +202,46 @@ impl Victim {
         let status = &ended["status"];
         let step = &status["steps"][0];
         assert_eq!("Succeeded", status["phase"], "{status:#}");
+        let all = self.partitions;
         let counts = ["total", "succeeded", "failed"].map(|name| step["partitions"][name].as_u64().unwrap_or(0));
-        assert_eq!([PARTITIONS, PARTITIONS, 0], counts, "{status:#}");
+        assert_eq!([all, all, 0], counts, "{status:#}");
         let result = |name: &str| {
             let results = step["results"].as_array().cloned().unwrap_or_default();
             let found = results.iter().find(|result| result["name"] == name).cloned();
             found.unwrap_or_default()["value"].as_u64()
         };
-        assert_eq!(Some(PARTITIONS * (PARTITIONS - 1) / 2), result("sum"), "{status:#}");
-        assert_eq!(Some(PARTITIONS), result("how_many"), "{status:#}");
+        assert_eq!(Some(all * (all - 1) / 2), result("sum"), "{status:#}");
+        assert_eq!(Some(all), result("how_many"), "{status:#}");
         let ledger = self.ledger();
-        assert_eq!(
-            PARTITIONS,
-            ledger.partitions(),
-            "partitions that count and were never done"
-        );
+        assert_eq!(all, ledger.partitions(), "partitions that count and were never done");
         ledger
     }
+}
+
+fn ledger(namespace: &str) -> Ledger {
+    let script = format!("cat {LEDGER}/{namespace}/* 2>/dev/null || true");
+    let of = |node: &String| suite().on_node(node, &script);
+    Ledger::read(&suite().nodes().iter().map(of).collect::<String>())
+}
+
+/// Shards of a run, or of all, that are handed out and not sealed, counted by worker; workers with none are left out.
+pub fn open_shards(namespace: &str, run: Option<&str>) -> BTreeMap<String, usize> {
+    let list = suite().json(&["get", "workers.braid.dev", "--namespace", namespace]);
+    let open = |worker: &Value| {
+        let sealed = |id: &Value| {
+            let mut commits = worker["status"]["shards"].as_array().into_iter().flatten();
+            commits.any(|commit| commit["id"] == *id && commit["sealed"] == json!(true))
+        };
+        let shards = worker["spec"]["shards"].as_array().into_iter().flatten();
+        let ours = shards.filter(|shard| run.is_none_or(|run| shard["run"]["workflow"] == run));
+        ours.filter(|shard| !sealed(&shard["id"])).count()
+    };
+    let workers = list["items"].as_array().cloned().unwrap_or_default();
+    let counted = workers.iter().filter_map(|worker| {
+        let name = worker["metadata"]["name"].as_str()?;
+        Some((name.to_owned(), open(worker)))
+    });
+    counted.filter(|(_, open)| *open > 0).collect()
 }
 
 #[cfg(test)]

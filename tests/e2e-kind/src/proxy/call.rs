@@ -7,6 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Method;
 use serde_json::Value;
 
+/// Namespaces of what a cluster brings itself.
+const CLUSTERS_OWN: [&str; 2] = ["kube-system", "local-path-storage"];
+
 /// A part of Braid, known by its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
@@ -107,7 +110,7 @@ impl Call {
     pub(super) fn read(method: &Method, path: &str, query: &str, token: Option<&str>, operators: &str) -> Self {
         let (home, pod) = token.and_then(sender).unwrap_or_default();
         let who = match home.as_str() {
-            _ if pod.is_empty() || home == "kube-system" => Who::Other,
+            home if pod.is_empty() || CLUSTERS_OWN.contains(&home) => Who::Other,
             home if home == operators => Who::Operator,
             _ => Who::Worker,
         };
@@ -216,15 +219,69 @@ mod tests {
     fn requests_are_told_apart() {
         let own = "/apis/braid.dev/v1alpha1/namespaces/n";
         for (method, path, query, home, expected) in [
-            (Method::PUT, format!("{own}/workflows/x/status"), "", "braid", "operator: update workflows/status"),
-            (Method::PUT, format!("{own}/workers/x"), "", "braid", "operator: update workers"),
-            (Method::PUT, format!("{own}/workers/x/status"), "", "n", "worker: update workers/status"),
-            (Method::POST, format!("{own}/plans"), "fieldManager=a", "n", "worker: create plans"),
-            (Method::DELETE, format!("{own}/workers/x"), "", "braid", "operator: delete workers"),
-            (Method::GET, format!("{own}/workers"), "watch=true&fieldSelector=x", "n", "worker: watch workers"),
-            (Method::GET, "/apis/braid.dev/v1alpha1/workers".into(), "limit=500", "braid", "operator: list workers"),
-            (Method::GET, "/api/v1/pods".into(), "labelSelector=a&watch=true", "braid", "operator: watch pods"),
-            (Method::DELETE, "/api/v1/namespaces/n/pods/p".into(), "", "braid", "operator: delete pods"),
+            (
+                Method::PUT,
+                format!("{own}/workflows/x/status"),
+                "",
+                "braid",
+                "operator: update workflows/status",
+            ),
+            (
+                Method::PUT,
+                format!("{own}/workers/x"),
+                "",
+                "braid",
+                "operator: update workers",
+            ),
+            (
+                Method::PUT,
+                format!("{own}/workers/x/status"),
+                "",
+                "n",
+                "worker: update workers/status",
+            ),
+            (
+                Method::POST,
+                format!("{own}/plans"),
+                "fieldManager=a",
+                "n",
+                "worker: create plans",
+            ),
+            (
+                Method::DELETE,
+                format!("{own}/workers/x"),
+                "",
+                "braid",
+                "operator: delete workers",
+            ),
+            (
+                Method::GET,
+                format!("{own}/workers"),
+                "watch=true&fieldSelector=x",
+                "n",
+                "worker: watch workers",
+            ),
+            (
+                Method::GET,
+                "/apis/braid.dev/v1alpha1/workers".into(),
+                "limit=500",
+                "braid",
+                "operator: list workers",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods".into(),
+                "labelSelector=a&watch=true",
+                "braid",
+                "operator: watch pods",
+            ),
+            (
+                Method::DELETE,
+                "/api/v1/namespaces/n/pods/p".into(),
+                "",
+                "braid",
+                "operator: delete pods",
+            ),
             (
                 Method::PUT,
                 "/apis/coordination.k8s.io/v1/namespaces/braid/leases/braid-operator".into(),
@@ -239,7 +296,13 @@ mod tests {
                 "braid",
                 "operator: create leases",
             ),
-            (Method::GET, "/api/v1/namespaces/n".into(), "", "n", "worker: get namespaces"),
+            (
+                Method::GET,
+                "/api/v1/namespaces/n".into(),
+                "",
+                "n",
+                "worker: get namespaces",
+            ),
             (Method::GET, "/version".into(), "", "kube-system", "other: list version"),
         ] {
             assert_eq!(expected, edge(&method, &path, query, home), "{method} {path}?{query}");
@@ -250,7 +313,10 @@ mod tests {
     fn objects_and_senders_are_read() {
         let path = "/apis/braid.dev/v1alpha1/namespaces/n/workers/w/status";
         let call = Call::read(&Method::PUT, path, "", Some(&token("n", "w")), "braid");
-        assert_eq!(("n", "w", "w"), (call.namespace.as_str(), call.name.as_str(), call.pod.as_str()));
+        assert_eq!(
+            ("n", "w", "w"),
+            (call.namespace.as_str(), call.name.as_str(), call.pod.as_str())
+        );
         for nonsense in ["", "Bearer", "Bearer a.b.c", "Bearer a.e30.c", "Basic x"] {
             let call = Call::read(&Method::GET, "", "", Some(nonsense), "braid");
             assert_eq!((Who::Other, ""), (call.edge.who, call.pod.as_str()), "{nonsense}");

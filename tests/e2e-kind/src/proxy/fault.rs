@@ -99,7 +99,8 @@ impl Fault {
     }
 
     pub(super) fn is_for(&self, call: &Call) -> bool {
-        let here = call.namespace == self.namespace || call.namespace.is_empty() || call.edge.resource == "leases/leader";
+        let here =
+            call.namespace == self.namespace || call.namespace.is_empty() || call.edge.resource == "leases/leader";
         self.edge == call.edge && here
     }
 

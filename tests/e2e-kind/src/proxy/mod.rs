@@ -160,10 +160,7 @@ impl Shared {
     }
 
     fn count(&self, call: &Call) {
-        *self
-            .counts()
-            .entry((call.edge.clone(), call.pod.clone()))
-            .or_insert(0) += 1;
+        *self.counts().entry((call.edge.clone(), call.pod.clone())).or_insert(0) += 1;
     }
 
     fn is_barred(&self, call: &Call) -> bool {
@@ -178,7 +175,11 @@ impl Shared {
 
     /// Takes the fault if it is still armed, nobody else has it, and the request counts.
     async fn take(&self, fault: &Arc<Fault>, call: &Call) -> bool {
-        let is_armed = self.fault.borrow().as_ref().is_some_and(|armed| Arc::ptr_eq(armed, fault));
+        let is_armed = self
+            .fault
+            .borrow()
+            .as_ref()
+            .is_some_and(|armed| Arc::ptr_eq(armed, fault));
         if !is_armed || !fault.take() {
             return false;
         }

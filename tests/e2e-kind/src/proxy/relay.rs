@@ -256,4 +256,3 @@ fn watched(shared: Arc<Shared>, call: Call, mut body: Incoming) -> Body {
     });
     StreamBody::new(frames).map_err(|cut: Cut| cut).boxed()
 }
-

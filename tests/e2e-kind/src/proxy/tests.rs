@@ -92,10 +92,7 @@ async fn answer(
         });
         return Ok(Response::new(http_body_util::BodyExt::boxed(StreamBody::new(events))));
     }
-    arrived
-        .lock()
-        .unwrap()
-        .push(String::from_utf8(body.to_vec()).unwrap());
+    arrived.lock().unwrap().push(String::from_utf8(body.to_vec()).unwrap());
     let body = Full::new(body).map_err(|never| match never {}).boxed();
     Ok(Response::builder().status(201).body(body).unwrap())
 }
@@ -103,7 +100,11 @@ async fn answer(
 impl Field {
     fn new() -> Self {
         let identity = identity();
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let acceptor = identity.acceptor().unwrap();
         let listener = runtime.block_on(TcpListener::bind((HOME, 0))).unwrap();
         let server = listener.local_addr().unwrap();
@@ -141,7 +142,10 @@ impl Field {
             .method(method)
             .uri(path)
             .header("host", "kubernetes")
-            .header("authorization", format!("Bearer x.{}.y", URL_SAFE_NO_PAD.encode(claims)))
+            .header(
+                "authorization",
+                format!("Bearer x.{}.y", URL_SAFE_NO_PAD.encode(claims)),
+            )
             .body(Full::new(Bytes::from(body.to_owned())))
             .unwrap();
         sender.send_request(request).await
@@ -180,7 +184,11 @@ fn what_is_not_broken_passes() {
     let armed = field.arm(&put(), Moment::Before, &hands);
     assert_eq!(Some(201), field.write("a", "2"));
     assert_eq!(None, armed.wait(Duration::ZERO));
-    field.arm(&Edge::new(Who::Operator, Verb::Update, "workers"), Moment::Before, &hands);
+    field.arm(
+        &Edge::new(Who::Operator, Verb::Update, "workers"),
+        Moment::Before,
+        &hands,
+    );
     assert_eq!(Some(201), field.write("b", "3"));
     field.proxy.disarm();
     let barred = field.proxy.bar(|call| call.pod == "b");
@@ -217,7 +225,9 @@ fn one_write_is_broken_at_its_moment() {
 fn a_late_write_arrives_behind_that_of_its_successor() {
     let field = Field::new();
     let hands = tally();
-    let armed = field.proxy.arm(&put(), "n", Moment::Late, PATIENCE, Box::new(hands.clone()));
+    let armed = field
+        .proxy
+        .arm(&put(), "n", Moment::Late, PATIENCE, Box::new(hands.clone()));
     std::thread::scope(|scope| {
         let late = scope.spawn(|| field.write("a", "held"));
         while hands.killed.lock().unwrap().is_empty() {

@@ -3,12 +3,15 @@
 //! Every test is a cell of the table "what is broken, and how". A run with four workers goes on, one of them has a shard that is not
 //! sealed; then something breaks, really: a process gets a signal, a pod is deleted. The run must end by itself, with every partition
 //! counted once.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::print_stderr)]
 
-use braid_e2e_kind::{Part, Signal, Victim, cell, stand_still, suite};
+use braid_e2e_kind::{OF_A_RUN, TWINS, Victim};
 
-/// Slow partitions that may be run twice where nothing breaks: as many as are in flight at the end, on four workers.
-const TWINS: u64 = 16;
+/// Breaks what the test's name says.
+#[track_caller]
+fn cell(name: &str) {
+    eprintln!("{}", braid_e2e_kind::cell(name));
+}
 
 #[test]
 fn nothing_breaks() {
@@ -18,72 +21,34 @@ fn nothing_breaks() {
     // Near its end a step runs a partition a second time that takes much longer than others: on a busy machine some do.
     assert!(
         ledger.again() <= TWINS,
-        "{} programs were started again, and nothing broke",
+        "{} programs were started again, and nobody died",
         ledger.again()
     );
 }
 
-#[test]
-fn worker_killed() {
-    cell("worker-killed", |run, pod| {
-        run.signal(pod, Part::Worker, Signal::Kill);
-    });
+macro_rules! cells {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            cell($name);
+        })*
+
+        #[test]
+        fn every_cell_is_a_test() {
+            let all: Vec<&str> = OF_A_RUN.iter().map(|cell| cell.0).collect();
+            assert_eq!([$($name),*].to_vec(), all);
+        }
+    };
 }
 
-#[test]
-fn worker_silent() {
-    cell("worker-silent", |run, pod| {
-        stand_still(&run.signal(pod, Part::Worker, Signal::Stop));
-    });
-}
-
-#[test]
-fn shim_killed() {
-    cell("shim-killed", |run, pod| {
-        run.signal(pod, Part::Shim, Signal::Kill);
-    });
-}
-
-#[test]
-fn shim_silent() {
-    cell("shim-silent", |run, pod| {
-        stand_still(&run.signal(pod, Part::Shim, Signal::Stop));
-    });
-}
-
-#[test]
-fn program_killed() {
-    cell("program-killed", |run, pod| {
-        run.signal(pod, Part::Program, Signal::Kill);
-    });
-}
-
-#[test]
-fn program_silent() {
-    cell("program-silent", |run, pod| {
-        stand_still(&run.signal(pod, Part::Program, Signal::Stop));
-    });
-}
-
-#[test]
-fn pod_deleted() {
-    cell("pod-deleted", |run, pod| {
-        suite().kubectl(&[
-            "delete",
-            "pod",
-            &pod.0,
-            "--namespace",
-            run.space().name(),
-            "--wait=false",
-        ]);
-    });
-}
-
-#[test]
-fn pod_deleted_at_once() {
-    cell("pod-deleted-at-once", |run, pod| {
-        let at_once = ["--force", "--grace-period=0", "--wait=false"];
-        let words = ["delete", "pod", &pod.0, "--namespace", run.space().name()];
-        suite().kubectl(&[&words[..], &at_once[..]].concat());
-    });
+cells! {
+    worker_killed: "worker-killed",
+    worker_silent: "worker-silent",
+    shim_killed: "shim-killed",
+    shim_silent: "shim-silent",
+    program_killed: "program-killed",
+    program_silent: "program-silent",
+    pod_deleted: "pod-deleted",
+    pod_deleted_at_once: "pod-deleted-at-once",
+    pod_evicted: "pod-evicted",
 }

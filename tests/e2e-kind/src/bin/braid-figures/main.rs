@@ -5,20 +5,24 @@
 //! those of the programs' own clocks.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod events;
+mod leader;
+mod peer;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use braid_e2e_kind::{Signal, Space, USERLAND, suite};
+use braid_e2e_kind::{Space, USERLAND, suite, sum};
+use clap::Parser;
 use serde_json::{Value, json};
 
 /// Items of the small and of the large comparison.
 const ITEMS: [u64; 2] = [200, 5_000];
-/// Workers of Braid and pods of the Job at once. The Job was tried with 4, 20 and 40: 20 was the fastest on two cores.
+/// Workers of Braid.
 const WORKERS: u64 = 4;
-const PODS: u64 = 20;
 /// Steps of the chain whose gaps are measured.
 const CHAIN: usize = 41;
 
@@ -34,26 +38,34 @@ fn row(what: impl Into<String>, value: impl Into<String>, json: Value) -> Row {
     Row { what, value, json }
 }
 
+#[derive(Parser)]
+#[command(about = "Figures of Braid on a real cluster, beside an Indexed Job")]
+struct Options {
+    /// Lets the Job of the large comparison run to its end, too, which takes most of an hour
+    #[arg(long)]
+    whole: bool,
+    /// Also writes the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let file = match (arguments.next(), arguments.next()) {
-        (None, _) => None,
-        (Some(flag), Some(file)) if flag == "--json" => Some(PathBuf::from(file)),
-        _ => {
-            println!("usage: braid-figures [--json FILE]");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     let mut rows = Vec::new();
     rows.push(memory("at rest"));
-    job(&mut rows);
-    for items in ITEMS {
-        runs(items, &mut rows);
+    let [small, large] = ITEMS;
+    peer::whole(small, &mut rows);
+    runs(small, &mut rows);
+    if options.whole {
+        peer::whole(large, &mut rows);
+    } else {
+        peer::rate(large, &mut rows);
     }
+    runs(large, &mut rows);
     chain(&mut rows);
     writes(&mut rows);
-    leader(&mut rows);
-    if let Some(file) = file {
+    leader::losses(&mut rows);
+    if let Some(file) = options.json {
         let rows: Vec<Value> = rows
             .into_iter()
             .map(|row| json!({"what": row.what, "value": row.value, "data": row.json}))
@@ -63,38 +75,17 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The middle one.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn per_second(items: u64, took: Duration) -> String {
     #[allow(clippy::cast_precision_loss)]
     let rate = items as f64 / took.as_secs_f64();
     format!("{:>8.1} s {rate:>9.1} items/s", took.as_secs_f64())
-}
-
-/// An Indexed Job, a pod for each item.
-fn job(rows: &mut Vec<Row>) {
-    let items = ITEMS[0];
-    let space = Space::restricted("figures-job");
-    let begun = Instant::now();
-    space.apply(&json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "peer"},
-        "spec": {
-            "completionMode": "Indexed", "completions": items, "parallelism": PODS,
-            "template": {"spec": {
-                "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
-                "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-                "containers": [{
-                    "name": "main", "image": USERLAND, "command": ["true"],
-                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                }],
-            }},
-        },
-    }));
-    wait(&space, "complete", "job/peer");
-    let took = begun.elapsed();
-    rows.push(row(
-        format!("Indexed Job, {items} items, {PODS} pods at once"),
-        per_second(items, took),
-        json!({"items": items, "seconds": took.as_secs_f64()}),
-    ));
 }
 
 fn wait(space: &Space, condition: &str, what: &str) {
@@ -152,11 +143,13 @@ fn runs(items: u64, rows: &mut Vec<Row>) {
     ));
 }
 
+/// Tells when it began and ended, in microseconds.
+const SCRIPT: &str = r#"now() { echo $(($(date +%s%N) / 1000)); }
+begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$BRAID_RESULTS""#;
+
 /// From the end of a step's last program to the start of the next step's first, by the programs' clocks.
 fn chain(rows: &mut Vec<Row>) {
     let space = Space::restricted("figures-chain");
-    let script = r#"now() { echo $(($(date +%s%N) / 1000)); }
-begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$BRAID_RESULTS""#;
     let steps: Vec<Value> = (0..CHAIN)
         .map(|index| {
             let after: Vec<String> = index
@@ -166,7 +159,7 @@ begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$
                 .collect();
             json!({
                 "name": format!("s{index}"), "after": after, "over": {"range": {"end": WORKERS}},
-                "run": {"image": USERLAND, "script": script},
+                "run": {"image": USERLAND, "script": SCRIPT},
                 "results": [{"name": "begin", "reduce": "Min"}, {"name": "end", "reduce": "Max"}],
             })
         })
@@ -174,39 +167,41 @@ begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$
     let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
     space.run("chain", &json!({"pools": pools, "steps": steps}));
     let ended = space.finished("chain");
-    let micros = |step: usize, name: &str| {
-        let results = ended["status"]["steps"][step]["results"].as_array().unwrap();
-        let found = results.iter().find(|result| result["name"] == name).unwrap();
-        // A smallest or largest may come with the partition that it is of.
-        let value = &found["value"];
-        value
-            .as_i64()
-            .or_else(|| value["value"].as_i64())
-            .unwrap_or_else(|| panic!("{found}"))
-    };
     let mut gaps: Vec<i64> = (1..CHAIN)
-        .map(|step| micros(step, "begin") - micros(step - 1, "end"))
+        .map(|step| micros(&ended, step, "begin") - micros(&ended, step - 1, "end"))
         .collect();
-    gaps.sort_unstable();
-    let at = |share: usize| gaps[(gaps.len() * share / 100).min(gaps.len() - 1)];
+    let (p50, p99) = quantiles(&mut gaps);
     rows.push(row(
         format!("step to step, {} gaps", gaps.len()),
-        format!("p50 {} ms, p99 {} ms", at(50) / 1_000, at(99) / 1_000),
+        format!("p50 {p50} ms, p99 {p99} ms"),
         json!({"micros": gaps}),
     ));
+}
+
+/// What a step's programs have told.
+fn micros(run: &Value, step: usize, name: &str) -> i64 {
+    let results = run["status"]["steps"][step]["results"].as_array().unwrap();
+    let found = results.iter().find(|result| result["name"] == name).unwrap();
+    // A smallest or largest may come with the partition that it is of.
+    let value = &found["value"];
+    value
+        .as_i64()
+        .or_else(|| value["value"].as_i64())
+        .unwrap_or_else(|| panic!("{found}"))
+}
+
+/// The middle one and the 99th of a hundred, in milliseconds; the values are in order then.
+fn quantiles(micros: &mut [i64]) -> (i64, i64) {
+    micros.sort_unstable();
+    let at = |share: usize| micros[(micros.len() * share / 100).min(micros.len() - 1)];
+    (at(50) / 1_000, at(99) / 1_000)
 }
 
 /// Writes that the API server has been asked for, of kinds that Braid uses, and shards counted by the leader.
 fn counts() -> (f64, f64) {
     let suite = suite();
-    let sum = |text: &str, name: &str, wanted: &dyn Fn(&str) -> bool| -> f64 {
-        text.lines()
-            .filter(|line| line.starts_with(name) && wanted(line))
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum()
-    };
     let server = suite.kubectl(&["get", "--raw", "/metrics"]);
-    let writes = sum(&server, "apiserver_request_total{", &|line| {
+    let writes = sum(&server, "apiserver_request_total", |line| {
         let writes = ["POST", "PUT", "PATCH", "APPLY", "DELETE"];
         let verb = writes.iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
         verb && (line.contains("group=\"braid.dev\"") || line.contains("resource=\"leases\""))
@@ -217,7 +212,7 @@ fn counts() -> (f64, f64) {
         suite.leader()
     );
     let operator = suite.kubectl(&["get", "--raw", &path]);
-    (writes, sum(&operator, "braid_operator_folded_shards_total", &|_| true))
+    (writes, sum(&operator, "braid_operator_folded_shards_total", |_| true))
 }
 
 /// Writes for a shard and for a second of a run that lasts. The Leases of nodes and of Kubernetes' own controllers are measured
@@ -289,39 +284,4 @@ fn mebibytes(bytes: u64) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let bytes = bytes as f64;
     bytes / 1_048_576.0
-}
-
-/// From the kill of the leading operator to the first shard that the next one assigns.
-fn leader(rows: &mut Vec<Row>) {
-    let space = Space::restricted("figures-leader");
-    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
-    let mut step = step("work", 2_000, None);
-    step["run"]["command"] = json!(["sleep", "0.1"]);
-    space.run("run", &json!({"pools": pools, "steps": [step]}));
-    let assigned = || -> u64 {
-        let desks = space.list("workers.braid.dev");
-        desks
-            .iter()
-            .filter_map(|desk| desk["spec"]["nextShardId"].as_u64())
-            .sum()
-    };
-    space.until("shards", || (assigned() > WORKERS * 3).then_some(()));
-    let old = suite().leader();
-    let killed = Instant::now();
-    assert!(suite().signal(&suite().leader_process(), Signal::Kill));
-    // What was on its way when it died.
-    thread::sleep(Duration::from_millis(300));
-    let before = assigned();
-    let elected = space.until("another leads", || (suite().leader() != old).then(|| killed.elapsed()));
-    space.until("a new shard", || (assigned() > before).then_some(()));
-    let resumed = killed.elapsed();
-    rows.push(row(
-        "the leader killed (Lease of 5 s)",
-        format!(
-            "another leads after {:.1} s, assigns after {:.1} s",
-            elected.as_secs_f64(),
-            resumed.as_secs_f64()
-        ),
-        json!({"elected": elected.as_secs_f64(), "assigned": resumed.as_secs_f64()}),
-    ));
 }
