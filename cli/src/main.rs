@@ -5,9 +5,15 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use braid_telemetry::logs::without_bodies;
 use braid_worker::shim;
 use clap::{CommandFactory as _, FromArgMatches as _};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, LevelFilter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 mod args;
 mod attend;
@@ -76,13 +82,13 @@ fn log() -> Result<(), Failure> {
     let filter = builder
         .parse(std::env::var(LOG).unwrap_or_else(|_| QUIET.to_owned()))
         .map_err(|error| Failure::usage(error).doing(format!("{LOG} is no filter")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(progress::Log)
         .with_ansi(text::Tint::of(&std::io::stderr()).0)
         .with_target(false)
         .without_time()
-        .init();
+        .with_filter(filter.and(without_bodies()));
+    tracing_subscriber::registry().with(layer).init();
     Ok(())
 }
 

@@ -164,7 +164,7 @@ impl LocalCluster {
         if let Some(state) = &settings.state {
             control::serve(state.path(), server.service(), &tasks, stop.clone())?;
         }
-        let pods = Arc::new(LocalPods::new(body(server.client(NAMESPACE), &settings, logs)));
+        let pods = Arc::new(LocalPods::new(worker(server.client(NAMESPACE), &settings, logs)));
         let mut cluster = Self {
             server,
             pods,
@@ -260,8 +260,8 @@ impl LocalCluster {
     }
 }
 
-/// What a pod does here: a worker.
-fn body(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Body {
+/// What a pod does here: a worker, with that client.
+pub fn worker(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> pods::Body {
     let (turns, limits) = (settings.hands.clone(), settings.shim_limits.clone());
     let started = AtomicUsize::new(0);
     let mut options = WorkerOptions::new(Ground::Open(settings.base_dir.clone()));

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::stages::{Stage, StageEnd};
+
 /// Upper bounds of pass times, in seconds: from a pass that writes nothing to one that meets every deadline.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 10.0, 30.0];
 
@@ -57,6 +59,42 @@ const PASSES_IN_FLIGHT: Metric = metric(
     &["kind"],
     "Passes that are being made",
 );
+const STAGES: Metric = metric(
+    "stages",
+    MetricKind::Counter,
+    &["kind", "stage", "end"],
+    "Stages of passes, by kind, stage and how they ended",
+);
+const STAGE_SECONDS: Metric = metric(
+    "stage_seconds",
+    MetricKind::Histogram,
+    &["kind", "stage"],
+    "How long stages of passes took",
+);
+const WAITING: Metric = metric(
+    "objects_waiting",
+    MetricKind::Gauge,
+    &["kind"],
+    "Objects to which something happened and whose pass has not begun",
+);
+const WAIT_SECONDS: Metric = metric(
+    "wait_seconds",
+    MetricKind::Histogram,
+    &["kind"],
+    "How long objects waited for their pass",
+);
+const SEAL_TO_FOLD: Metric = metric(
+    "seal_to_fold_seconds",
+    MetricKind::Histogram,
+    &[],
+    "From the first pass that saw a shard sealed until it was counted",
+);
+const FOLD_TO_ASSIGN: Metric = metric(
+    "fold_to_assign_seconds",
+    MetricKind::Histogram,
+    &[],
+    "From the count of shards until the same pass had assigned what came next",
+);
 const FOLDED: Metric = metric(
     "folded_shards",
     MetricKind::Counter,
@@ -90,12 +128,18 @@ const API_SECONDS: Metric = metric(
 );
 
 /// All that an operator shows at `/metrics`.
-pub const METRICS: [Metric; 9] = [
+pub const METRICS: [Metric; 15] = [
     LEADING,
     PASSES,
     PASS_SECONDS,
     PASSES_IN_FLIGHT,
+    STAGES,
+    STAGE_SECONDS,
+    WAITING,
+    WAIT_SECONDS,
     FOLDED,
+    SEAL_TO_FOLD,
+    FOLD_TO_ASSIGN,
     HELD_IN_PART,
     CONFLICTS,
     API_REQUESTS,
@@ -110,6 +154,12 @@ pub struct Counters {
     answers: Family<AnswerLabels, Histogram>,
     passes: Family<PassLabels, Counter>,
     seconds: Family<KindLabel, Histogram>,
+    stages: Family<StageLabels, Counter>,
+    stage_seconds: Family<StageLabel, Histogram>,
+    waiting: Family<KindLabel, Gauge>,
+    waited: Family<KindLabel, Histogram>,
+    seal_to_fold: Histogram,
+    fold_to_assign: Histogram,
     folded: Counter,
     held_in_part: Counter,
     conflicts: Counter,
@@ -123,6 +173,11 @@ pub enum Kind {
     Workflow,
     /// A pool.
     WorkerPool,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Workflow, Self::WorkerPool];
 }
 
 /// How a pass ended.
@@ -140,6 +195,19 @@ pub enum Outcome {
 struct PassLabels {
     kind: Kind,
     outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    kind: Kind,
+    stage: Stage,
+    end: StageEnd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    kind: Kind,
+    stage: Stage,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -185,6 +253,12 @@ impl Default for Counters {
             answers: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             passes: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            stages: Family::default(),
+            stage_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            waiting: Family::default(),
+            waited: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            seal_to_fold: Histogram::new(SECONDS),
+            fold_to_assign: Histogram::new(SECONDS),
             folded: Counter::default(),
             held_in_part: Counter::default(),
             conflicts: Counter::default(),
@@ -198,8 +272,7 @@ impl Counters {
     #[must_use]
     pub fn read(&self) -> Counts {
         let of = |outcome| -> u64 {
-            let kinds = [Kind::Workflow, Kind::WorkerPool];
-            kinds
+            Kind::ALL
                 .map(|kind| self.passes.get_or_create(&PassLabels { kind, outcome }).get())
                 .iter()
                 .sum()
@@ -220,6 +293,12 @@ impl Counters {
         show(registry, &PASSES, self.passes.clone());
         show(registry, &PASS_SECONDS, self.seconds.clone());
         show(registry, &PASSES_IN_FLIGHT, self.in_flight.clone());
+        show(registry, &STAGES, self.stages.clone());
+        show(registry, &STAGE_SECONDS, self.stage_seconds.clone());
+        show(registry, &WAITING, self.waiting.clone());
+        show(registry, &WAIT_SECONDS, self.waited.clone());
+        show(registry, &SEAL_TO_FOLD, self.seal_to_fold.clone());
+        show(registry, &FOLD_TO_ASSIGN, self.fold_to_assign.clone());
         show(registry, &FOLDED, self.folded.clone());
         show(registry, &HELD_IN_PART, self.held_in_part.clone());
         show(registry, &CONFLICTS, self.conflicts.clone());
@@ -253,6 +332,46 @@ impl Counters {
         self.seconds
             .get_or_create(&KindLabel { kind })
             .observe(took.as_secs_f64());
+    }
+
+    /// A stage of a pass has ended.
+    pub(crate) fn stage(&self, kind: Kind, stage: Stage, end: StageEnd, took: Duration) {
+        self.stages.get_or_create(&StageLabels { kind, stage, end }).inc();
+        self.stage_seconds
+            .get_or_create(&StageLabel { kind, stage })
+            .observe(took.as_secs_f64());
+    }
+
+    /// How often a stage has ended so.
+    #[must_use]
+    pub fn stages(&self, kind: Kind, stage: Stage, end: StageEnd) -> u64 {
+        self.stages.get_or_create(&StageLabels { kind, stage, end }).get()
+    }
+
+    /// So many objects wait for a pass.
+    pub(crate) fn waiting(&self, kind: Kind, count: usize) {
+        let gauge = self.waiting.get_or_create(&KindLabel { kind });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many objects wait for a pass.
+    #[must_use]
+    pub fn queued(&self, kind: Kind) -> i64 {
+        self.waiting.get_or_create(&KindLabel { kind }).get()
+    }
+
+    pub(crate) fn waited(&self, kind: Kind, took: Duration) {
+        self.waited
+            .get_or_create(&KindLabel { kind })
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn sealed_for(&self, took: Duration) {
+        self.seal_to_fold.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn assigned_after(&self, took: Duration) {
+        self.fold_to_assign.observe(took.as_secs_f64());
     }
 
     /// Leads for as long as the answer is kept.

@@ -11,9 +11,14 @@ use std::{
 };
 
 use braid_crds::{Worker, WorkerPool, Workflow};
-use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope, runtime::reflector::Store};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::NamespaceResourceScope,
+    runtime::reflector::{ObjectRef, Store},
+};
 
 pub mod api;
+mod concerns;
 pub mod counters;
 pub mod definitions;
 pub mod events;
@@ -28,6 +33,8 @@ pub mod pool;
 pub mod probe;
 pub mod runtime;
 pub mod service;
+pub mod stages;
+mod waiting;
 pub mod workflow;
 
 pub use counters::Counters;
@@ -37,6 +44,8 @@ use events::Events;
 use fresh::Fresh;
 use leases::Leases;
 use pods::PodSource;
+use stages::Stage;
+use waiting::Waiting;
 
 /// What an operator is started with.
 #[derive(Clone, Debug)]
@@ -126,8 +135,11 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// What happens to runs, for people.
     pub events: Events,
+    /// What waits for a pass.
+    waiting: Waiting,
     workers: Store<Worker>,
     pools: Store<WorkerPool>,
+    workflows: Store<Workflow>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<workflow::Memory>>>>,
 }
 
@@ -144,9 +156,46 @@ impl Context {
         desks
     }
 
+    /// Whether an object is there, as the watches have it.
+    fn is_there(&self, kind: counters::Kind, namespace: &str, name: &str) -> bool {
+        match kind {
+            counters::Kind::Workflow => self.workflows.get(&ObjectRef::new(name).within(namespace)).is_some(),
+            counters::Kind::WorkerPool => self.pools.get(&ObjectRef::new(name).within(namespace)).is_some(),
+        }
+    }
+
+    /// Something has happened that is worth a pass over an object.
+    fn rung(&self, kind: counters::Kind, namespace: &str, name: &str) {
+        if self.is_there(kind, namespace, name) {
+            self.waiting.rung(kind, namespace, name);
+        }
+    }
+
+    /// A watch shows an object: there will be a pass, unless it is gone.
+    fn saw<K: Resource>(&self, kind: counters::Kind, object: Option<&K>) {
+        let Some(object) = object else { return };
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        if self.is_there(kind, &namespace, &name) {
+            self.waiting.rung(kind, &namespace, &name);
+        } else {
+            self.waiting.gone(kind, &namespace, &name);
+            // A deletion that waits for nothing makes no pass.
+            self.forget(&names::uid(object));
+        }
+    }
+
     fn pool(&self, namespace: &str, name: &str) -> Option<Arc<WorkerPool>> {
-        self.pools
-            .get(&kube::runtime::reflector::ObjectRef::new(name).within(namespace))
+        self.pools.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Goes through a stage of a pass over a run or a pool.
+    async fn stage<T, E>(
+        &self,
+        kind: counters::Kind,
+        stage: Stage,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        stages::through(&self.counters, kind, stage, work).await
     }
 
     fn memory(&self, uid: &str) -> Arc<tokio::sync::Mutex<workflow::Memory>> {

@@ -64,10 +64,20 @@ where
         let resource = resource(request.uri().path()).to_owned();
         let counters = self.counters.clone();
         let started = Instant::now();
+        let span = tracing::debug_span!(
+            "request",
+            trace.title = format!("{method} {resource}"),
+            code = tracing::field::Empty,
+            error = tracing::field::Empty
+        );
         let answered = self.inner.call(request);
         Box::pin(async move {
             let answer = answered.await;
             let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            span.record("code", code);
+            if code == 0 || code >= 500 {
+                span.record("error", "no answer that says what was done");
+            }
             counters.request(method, resource, code, started.elapsed());
             answer
         })

@@ -15,6 +15,7 @@ use std::{
 
 use futures::FutureExt as _;
 use kube::{Resource, ResourceExt as _, runtime::controller::Action};
+use tracing::Instrument as _;
 
 use crate::{
     Context,
@@ -28,6 +29,10 @@ use crate::{
 const BACKOFF: Duration = Duration::from_millis(20);
 /// The longest wait after a failed pass.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// After so many failures in a row changes do not make a pass before its time, or one that fails and changes something would never rest.
+const HOLDS: u32 = 5;
+/// But no longer than this: what has changed may be what was wrong.
+const HOLD_MAX: Duration = Duration::from_secs(1);
 /// So many panics in a row make an object poison.
 const PANICS: u32 = 5;
 /// How long poison is left alone.
@@ -42,6 +47,8 @@ struct Trouble {
     panics: u32,
     /// When the last of them was.
     last: Instant,
+    /// Until when a change makes no pass, if its generation stays this one.
+    held: Option<(Instant, Option<i64>)>,
     /// Until when it is left alone, if its generation stays this one.
     quarantine: Option<(Instant, Option<i64>)>,
 }
@@ -52,30 +59,35 @@ impl Trouble {
             failures: 0,
             panics: 0,
             last: now,
+            held: None,
             quarantine: None,
         }
     }
 
     /// How long the object is to be left alone still.
     fn rests(&self, now: Instant, generation: Option<i64>) -> Option<Duration> {
-        let (until, of) = self.quarantine?;
-        let rest = until.saturating_duration_since(now);
-        (of == generation && !rest.is_zero()).then_some(rest)
+        let rest = |(until, of): (Instant, Option<i64>)| {
+            let rest = until.saturating_duration_since(now);
+            (of == generation && !rest.is_zero()).then_some(rest)
+        };
+        self.quarantine.and_then(rest).max(self.held.and_then(rest))
     }
 
     /// Counts a failure; the wait before the next pass.
-    fn failed(&mut self, now: Instant) -> Duration {
+    fn failed(&mut self, now: Instant, generation: Option<i64>) -> Duration {
         let wait = BACKOFF
             .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX))
             .min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1).min(20);
         self.last = now;
+        // The pass that is due may come a little before its time.
+        self.held = (self.failures >= HOLDS).then(|| (now + wait.min(HOLD_MAX) / 2, generation));
         wait
     }
 
     /// Counts a panic; the wait before the next pass, and whether the object has just become poison.
     fn panicked(&mut self, now: Instant, generation: Option<i64>) -> (Duration, bool) {
-        let wait = self.failed(now);
+        let wait = self.failed(now, generation);
         self.panics = self.panics.saturating_add(1);
         if self.panics < PANICS {
             return (wait, false);
@@ -121,12 +133,24 @@ where
         if let Some(rest) = self.rests(&uid, generation) {
             return Ok(Action::requeue(rest));
         }
+        self.context
+            .waiting
+            .begun(self.of, &object.namespace().unwrap_or_default(), &name);
         let started = Instant::now();
         let in_flight = self.context.counters.begun(self.of);
+        // A pool that a run owns is a part of the run's trace.
+        let span = tracing::debug_span!(
+            "pass",
+            trace.of = object.labels().get(names::WORKFLOW_UID).unwrap_or(&uid),
+            trace.title = format!("pass over {:?} {name}", self.of),
+            namespace = object.namespace(),
+            name,
+            error = tracing::field::Empty,
+        );
         // The call itself is caught, too.
         let context = self.context.clone();
         let pass = async { reconcile(object.clone(), context).await };
-        let outcome = AssertUnwindSafe(pass).catch_unwind().await;
+        let outcome = AssertUnwindSafe(pass).catch_unwind().instrument(span.clone()).await;
         drop(in_flight);
         let ended = match &outcome {
             Ok(Ok(_)) => Outcome::Done,
@@ -140,7 +164,8 @@ where
                 return Ok(action);
             }
             Ok(Err(error)) => {
-                let wait = spread(self.trouble(uid, Trouble::failed));
+                span.record("error", "it failed");
+                let wait = spread(self.trouble(uid, |trouble, now| trouble.failed(now, generation)));
                 if wait >= Duration::from_secs(1) {
                     tracing::warn!(object = name, error = %Chain(&error), ?wait, "a pass failed, and will be tried again");
                 } else {
@@ -149,6 +174,7 @@ where
                 wait
             }
             Err(_) => {
+                span.record("error", "a panic");
                 let (wait, poison) = self.trouble(uid, |trouble, now| trouble.panicked(now, generation));
                 tracing::error!(
                     object = name,
@@ -201,18 +227,37 @@ fn spread(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
     use super::*;
 
     #[test]
     fn waits_double_up_to_the_longest() {
         let now = Instant::now();
         let mut trouble = Trouble::new(now);
-        let waits: Vec<Duration> = (0..30).map(|_| trouble.failed(now)).collect();
+        let waits: Vec<Duration> = (0..30).map(|_| trouble.failed(now, Some(1))).collect();
         assert_eq!(waits.first(), Some(&BACKOFF));
         assert_eq!(waits.get(3), Some(&(BACKOFF * 8)));
         assert_eq!(waits.last(), Some(&BACKOFF_MAX));
         assert!(waits.is_sorted());
-        assert_eq!(trouble.rests(now, Some(1)), None);
+    }
+
+    #[test]
+    fn changes_make_no_pass_before_its_time_once_many_have_failed() {
+        let now = Instant::now();
+        let mut trouble = Trouble::new(now);
+        for failures in 1..HOLDS {
+            trouble.failed(now, Some(1));
+            assert_eq!(trouble.rests(now, Some(1)), None, "{failures}");
+        }
+        for failures in HOLDS..30 {
+            let wait = trouble.failed(now, Some(1));
+            let rest = trouble.rests(now, Some(1)).unwrap();
+            // Chance makes waits up to half as long: the pass that is due finds nothing in its way.
+            assert!(rest <= wait / 2 && rest <= HOLD_MAX, "{failures}");
+            assert_eq!(trouble.rests(now + rest, Some(1)), None, "{failures}");
+            assert_eq!(trouble.rests(now, Some(2)), None, "{failures}");
+        }
     }
 
     #[test]

@@ -19,10 +19,14 @@ use braid_engine::settlement::cut;
 use crate::{
     Context,
     api::{ApiError, call},
+    counters::Kind,
     names,
     pods::{PodError, PodState, PodView, PoolRef},
+    stages::Stage,
 };
 
+/// What passes of this module are over.
+const KIND: Kind = Kind::WorkerPool;
 /// A pool is looked at again after this long even if nothing is heard.
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -54,8 +58,12 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
 
     for pod in mine.iter().filter(|pod| pod.state == PodState::Alive) {
         if !desks.iter().any(|desk| desk.spec.pod_uid == pod.uid) {
-            let desk = open_desk(&workers, &pool, pod).await?;
-            context.leases.open(&context.client, &namespace, &desk).await?;
+            let opening = async {
+                let desk = open_desk(&workers, &pool, pod).await?;
+                context.leases.open(&context.client, &namespace, &desk).await?;
+                Ok::<_, PoolError>(desk)
+            };
+            let desk = context.stage(KIND, Stage::Open, opening).await?;
             context.fresh_workers.wrote(Arc::new(desk));
         }
     }
@@ -73,7 +81,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
                 .any(|pod| pod.uid == desk.spec.pod_uid && !has_ended(pod.state))
     };
     for desk in desks.iter().filter(|desk| is_gone(desk) && desk.spec.shards.is_empty()) {
-        close_desk(&workers, desk).await?;
+        context.stage(KIND, Stage::Close, close_desk(&workers, desk)).await?;
         context.fresh_workers.forget(&names::uid(desk.as_ref()));
         forget.push(desk.spec.pod_uid.clone());
     }
@@ -91,7 +99,8 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
             .collect(),
         class: pool.spec.pods.clone(),
     };
-    let scaled = context.pods.scale(&reference, wanted, &forget).await;
+    let scaling = context.pods.scale(&reference, wanted, &forget);
+    let scaled = context.stage(KIND, Stage::Pods, scaling).await;
     let alive = mine.iter().filter(|pod| pod.state == PodState::Alive).count();
     let ready = desks.iter().filter(|desk| !is_gone(desk) && started(desk)).count();
     let status = WorkerPoolStatus {
@@ -105,11 +114,9 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         let mut next = (*pool).clone();
         next.status = Some(status);
         let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), &namespace);
-        call(
-            "write the pool's status",
-            api.replace_status(&next.name_any(), &PostParams::default(), &next),
-        )
-        .await?;
+        let (name, params) = (next.name_any(), PostParams::default());
+        let written = call("write the pool's status", api.replace_status(&name, &params, &next));
+        context.stage(KIND, Stage::Status, written).await?;
     }
     scaled?;
     Ok(Action::requeue(RESYNC))

@@ -26,8 +26,8 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Counters, Options, Realm, counters::Kind, events::Events, fresh::Fresh, leases::Leases, names,
-    passes::Passes, pods::PodSource, pool, workflow,
+    Context, Counters, Options, Realm, concerns::Concerns, counters::Kind, events::Events, fresh::Fresh,
+    leases::Leases, names, passes::Passes, pods::PodSource, pool, waiting::Waiting, workflow,
 };
 
 /// The leader's Lease where nobody says another.
@@ -126,16 +126,19 @@ async fn reign(
         pods,
         fresh_workflows: Fresh::default(),
         fresh_workers: Fresh::default(),
+        waiting: Waiting::new(counters.clone()),
         counters,
         events,
         workers: workers.clone(),
         pools: pools.clone(),
+        workflows: workflows.clone(),
         memories: Mutex::default(),
         options,
     });
     let (run_bell, runs_rung) = mpsc::channel::<ObjectRef<Workflow>>(BELLS);
     let (pool_bell, pools_rung) = mpsc::channel::<ObjectRef<WorkerPool>>(BELLS);
     let seen = context.clone();
+    let mut concerns = Concerns::default();
     let worker_watch = watcher(realm.api::<Worker>(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|worker| worker.metadata.managed_fields = None)
@@ -143,18 +146,35 @@ async fn reign(
         .touched_objects()
         .for_each(move |worker| {
             let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
+            let for_pool = worker.as_ref().is_ok_and(|worker| {
+                let is_there = |namespace: &str, name: &str| {
+                    let reference = ObjectRef::<Worker>::new(name).within(namespace);
+                    seen.workers.get(&reference).is_some()
+                };
+                if concerns.len() > 2 * seen.workers.len() + 64 {
+                    concerns.keep(is_there);
+                }
+                let is_there = is_there(&worker.namespace().unwrap_or_default(), &worker.name_any());
+                if !is_there {
+                    seen.fresh_workers.forget(&names::uid(worker));
+                }
+                concerns.changes(worker, is_there)
+            });
             async move {
                 match worker {
                     Ok(worker) => {
                         seen.leases.saw(&worker);
                         let namespace = worker.namespace().unwrap_or_default();
                         if let Some(run) = worker.labels().get(names::WORKFLOW) {
-                            runs.send(ObjectRef::new(run).within(&namespace)).await.ok();
+                            let run = ObjectRef::new(run).within(&namespace);
+                            seen.rung(Kind::Workflow, &namespace, &run.name);
+                            runs.send(run).await.ok();
                         }
-                        pools
-                            .send(ObjectRef::new(&worker.spec.pool).within(&namespace))
-                            .await
-                            .ok();
+                        if for_pool {
+                            let pool = ObjectRef::new(&worker.spec.pool).within(&namespace);
+                            seen.rung(Kind::WorkerPool, &namespace, &pool.name);
+                            pools.send(pool).await.ok();
+                        }
                     }
                     Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
                 }
@@ -164,12 +184,20 @@ async fn reign(
     let pool_watch = watcher(realm.api::<WorkerPool>(client.clone()), watcher::Config::default())
         .default_backoff()
         .reflect(pools_writer)
-        .touched_objects();
+        .touched_objects()
+        .inspect({
+            let seen = context.clone();
+            move |pool| seen.saw(Kind::WorkerPool, pool.as_ref().ok())
+        });
     let run_watch = watcher(realm.api::<Workflow>(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|workflow| workflow.metadata.managed_fields = None)
         .reflect(workflows_writer)
-        .touched_objects();
+        .touched_objects()
+        .inspect({
+            let seen = context.clone();
+            move |run| seen.saw(Kind::Workflow, run.as_ref().ok())
+        });
 
     let config = Config::default().concurrency(context.options.concurrency);
     let run_passes = Passes::<Workflow>::new(context.clone(), Kind::Workflow);

@@ -10,13 +10,20 @@ use std::{
 use serde_json::Value;
 
 /// Which crates of the workspace a crate may use. Absent: any. Tests and development tools may use whom they like.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("braid-crds", &[]),
     ("braid-engine", &["braid-crds"]),
     ("braid-sync", &[]),
+    ("braid-telemetry", &[]),
     ("braid-apiserver", &["braid-crds"]),
-    ("braid-operator", &["braid-crds", "braid-engine", "braid-sync"]),
-    ("braid-worker", &["braid-crds", "braid-engine", "braid-sync"]),
+    (
+        "braid-operator",
+        &["braid-crds", "braid-engine", "braid-sync", "braid-telemetry"],
+    ),
+    (
+        "braid-worker",
+        &["braid-crds", "braid-engine", "braid-sync", "braid-telemetry"],
+    ),
     (
         "braid-local",
         &[

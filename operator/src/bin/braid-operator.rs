@@ -7,13 +7,14 @@ use std::{collections::BTreeSet, io, net::SocketAddr, process::ExitCode, sync::A
 
 use braid_operator::{
     Counters, Options, definitions,
-    jobs::{JobPods, PodOptions},
+    jobs::{JobPods, PodOptions, WorkerTracing},
     metered::Metered,
     probe,
     runtime::{Chain, LEADER_LEASE},
     service::{self, Readiness},
 };
-use clap::{Args, Parser, Subcommand};
+use braid_telemetry::{Endpoint, Settings, identity::Ratio};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use hyper::Uri;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ResourceRequirements};
 use kube::{Api, Client, Config, client::ClientBuilder};
@@ -23,7 +24,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Turns Workflow objects into work on workers, and what they did into status.
 #[derive(Debug, Parser)]
@@ -101,9 +101,24 @@ struct Run {
     /// The `ClusterRole` that workers' service accounts are bound to.
     #[arg(long, env = "BRAID_WORKER_ROLE", default_value = "braid-worker")]
     worker_role: String,
+    #[command(flatten)]
+    tracing: Tracing,
     /// Where /healthz, /readyz and /metrics are answered.
     #[arg(long, env = "BRAID_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+struct Tracing {
+    /// Where spans are sent, as in http://collector:4318 (OTLP, protobuf over HTTP); without it nowhere.
+    #[arg(long, env = "BRAID_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Endpoint>,
+    /// The share of runs that are traced.
+    #[arg(long, env = "BRAID_OTLP_RATIO", default_value = "1")]
+    otlp_ratio: Ratio,
+    /// Whether workers send spans, too, to the same place.
+    #[arg(long, env = "BRAID_OTLP_WORKERS", default_value_t = true, action = ArgAction::Set)]
+    otlp_workers: bool,
 }
 
 fn resources(text: &str) -> Result<ResourceRequirements, serde_json::Error> {
@@ -113,23 +128,35 @@ fn resources(text: &str) -> Result<ResourceRequirements, serde_json::Error> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("BRAID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
+    let mut settings = Settings {
+        service: "braid-operator",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: String::new(),
+        endpoint: None,
+        ratio: Ratio::default(),
+    };
+    if let Command::Run(run) = &cli.command {
+        settings.instance.clone_from(&run.identity);
+        settings.endpoint.clone_from(&run.tracing.otlp_endpoint);
+        settings.ratio = run.tracing.otlp_ratio;
+    }
+    // Nobody else says where logs go.
+    let Ok(telemetry) = braid_telemetry::start(&settings) else {
+        return ExitCode::FAILURE;
+    };
     let done = match cli.command {
         Command::Run(args) => Box::pin(operate(*args)).await,
         Command::Check(args) => Box::pin(check(args)).await,
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error, "the operator ends");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry.stop().await;
+    code
 }
 
 /// Asks until all is well, or says what is not.
@@ -209,6 +236,14 @@ async fn lead(args: Run, client: Client, counters: Arc<Counters>, stop: &Cancell
             worker_resources: args.worker_resources,
             default_image: args.default_image,
             worker_role: args.worker_role,
+            tracing: args
+                .tracing
+                .otlp_endpoint
+                .filter(|_| args.tracing.otlp_workers)
+                .map(|endpoint| WorkerTracing {
+                    endpoint: endpoint.to_string(),
+                    ratio: args.tracing.otlp_ratio.to_string(),
+                }),
         },
     ));
     let options = Options {

@@ -51,6 +51,17 @@ pub struct PodOptions {
     pub default_image: Option<String>,
     /// The ClusterRole of workers.
     pub worker_role: String,
+    /// Where workers send spans, if they do.
+    pub tracing: Option<WorkerTracing>,
+}
+
+/// Spans of workers.
+#[derive(Clone, Debug)]
+pub struct WorkerTracing {
+    /// Where they go.
+    pub endpoint: String,
+    /// The share of runs that are traced.
+    pub ratio: String,
 }
 
 /// Why a pool has no Job.
@@ -376,6 +387,15 @@ fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], Templa
         {"name": "braid-worker", "mountPath": "/braid/worker"},
         {"name": "braid-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
     ]);
+    let mut env = vec![
+        field("POD_NAME", "metadata.name"),
+        field("POD_UID", "metadata.uid"),
+        field("NAMESPACE", "metadata.namespace"),
+    ];
+    if let Some(tracing) = &options.tracing {
+        env.push(json!({"name": "BRAID_OTLP_ENDPOINT", "value": tracing.endpoint}));
+        env.push(json!({"name": "BRAID_OTLP_RATIO", "value": tracing.ratio}));
+    }
     if let Some(mounts) = mounts.as_array_mut() {
         mounts.extend(class.data.iter().map(
             |data| json!({"name": data_volume(data), "mountPath": format!("{DATA}/{}", data.name), "readOnly": true}),
@@ -391,11 +411,7 @@ fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], Templa
             "name": WORKER,
             "restartPolicy": "Always",
             "command": ["/braid-worker", "run"],
-            "env": [
-                field("POD_NAME", "metadata.name"),
-                field("POD_UID", "metadata.uid"),
-                field("NAMESPACE", "metadata.namespace"),
-            ],
+            "env": env,
             "lifecycle": {"preStop": {"exec": {"command": ["/braid-worker", "drain"]}}},
             "volumeMounts": mounts,
         }))?,

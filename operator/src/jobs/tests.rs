@@ -16,6 +16,7 @@ fn options() -> PodOptions {
         worker_resources: serde_json::from_value(json!({"requests": {"cpu": "10m", "memory": "32Mi"}})).unwrap(),
         default_image: None,
         worker_role: "braid-worker".into(),
+        tracing: None,
     }
 }
 
@@ -101,6 +102,39 @@ fn without_an_image_there_is_the_operators_or_none() {
         .spec
         .unwrap();
     assert_eq!(pod.containers[0].image.as_deref(), Some("python:3"));
+}
+
+/// Where spans go is for the worker alone, and said only if they go anywhere.
+#[test]
+fn workers_are_told_where_spans_go() {
+    let said = |options: &PodOptions| -> Vec<(String, String, String)> {
+        let job = job_for(&pool(&json!({"image": "a"})), 1, options).unwrap();
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let containers = pod.containers.into_iter().chain(pod.init_containers.unwrap());
+        let env = containers.flat_map(|container| {
+            let env = container.env.unwrap_or_default();
+            env.into_iter().map(move |variable| (container.name.clone(), variable))
+        });
+        env.filter(|(_, variable)| variable.name.starts_with("BRAID_OTLP"))
+            .map(|(container, variable)| (container, variable.name, variable.value.unwrap()))
+            .collect()
+    };
+    assert_eq!(said(&options()), []);
+    let options = PodOptions {
+        tracing: Some(WorkerTracing {
+            endpoint: "http://collector:4318/v1/traces".into(),
+            ratio: "0.5".into(),
+        }),
+        ..options()
+    };
+    let of_worker = |name: &str, value: &str| ("worker".to_owned(), name.to_owned(), value.to_owned());
+    assert_eq!(
+        said(&options),
+        [
+            of_worker("BRAID_OTLP_ENDPOINT", "http://collector:4318/v1/traces"),
+            of_worker("BRAID_OTLP_RATIO", "0.5"),
+        ]
+    );
 }
 
 /// What would let user code come near the worker is refused by its path; so is what no pod has.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use braid_crds::{
@@ -132,6 +133,23 @@ impl Desks {
             seen.insert(key, since);
         }
         memory.watched = seen;
+        self.watch_seals(memory);
+    }
+
+    /// Notes since when shards have been sealed that are not counted yet.
+    fn watch_seals(&self, memory: &mut Memory) {
+        let now = Instant::now();
+        let mut sealed = HashMap::new();
+        for view in &self.0 {
+            for shard in view.worker.spec.shards.iter().filter(|shard| view.is_sealed(shard)) {
+                let key = (view.uid.clone(), shard.id);
+                if !memory.folded.contains(&key) {
+                    let since = memory.sealed.get(&key).copied().unwrap_or(now);
+                    sealed.insert(key, since);
+                }
+            }
+        }
+        memory.sealed = sealed;
     }
 
     /// The protocol's desks, keyed by position.

@@ -8,6 +8,8 @@ use std::{
 use braid_crds::{Round, ShardId, worker::Card};
 use braid_engine::assign::Watched;
 
+use super::traces::Begun;
+
 /// Shards that may be cut or sealed per second to feed idle workers.
 const CUTS_PER_SECOND: f64 = 10.0;
 /// How many of them at once.
@@ -44,6 +46,12 @@ pub struct Memory {
     pub watched: HashMap<(String, ShardId), Since>,
     /// Shards that were counted and have not left their desks.
     pub folded: BTreeSet<(String, ShardId)>,
+    /// Since when shards that are not counted have been seen sealed.
+    pub sealed: HashMap<(String, ShardId), Instant>,
+    /// When steps began.
+    pub begun: Begun,
+    /// Passes in a row that met a write of somebody else.
+    pub races: u32,
     /// Since when pools have had more workers than there is work for, by name.
     idle: HashMap<String, Instant>,
     /// Whether the spec was found to be in order, and at which generation.
@@ -60,6 +68,9 @@ impl Default for Memory {
             cards: HashMap::new(),
             watched: HashMap::new(),
             folded: BTreeSet::new(),
+            sealed: HashMap::new(),
+            begun: Begun::new(),
+            races: 0,
             idle: HashMap::new(),
             validated: None,
             cuts: CUTS_AT_ONCE,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use braid_crds::{
-    STATUS_FORMAT, ShardId, Worker, Workflow, WorkflowStatus, limits,
+    STATUS_FORMAT, ShardId, Workflow, WorkflowStatus, limits,
     status::{Phase, PlanRef, StepStatus},
     worker::{Card, Fatal},
     workflow::Step,
@@ -24,16 +24,20 @@ use kube::{Api, ResourceExt as _, api::PostParams, runtime::controller::Action};
 use crate::{
     Context,
     api::{ApiError, call},
+    counters::Kind,
     names,
+    stages::Stage,
 };
 
 mod advance;
 mod conditions;
 mod desks;
 mod memory;
+mod orders;
 mod plans;
 mod pools;
 mod settle;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -45,12 +49,16 @@ use conditions::Hands;
 use desks::{DeskView, Desks};
 use pools::Pools;
 
+/// What passes of this module are over.
+const KIND: Kind = Kind::Workflow;
 /// How soon a run whose workers are idle is looked at again: the tail of a step.
 const TAIL: Duration = Duration::from_millis(250);
 /// How soon a run that moves is looked at again even if nothing is heard.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a run that does not move is.
 const REST: Duration = Duration::from_secs(30);
+/// So many passes in a row may meet a write of somebody else before that is taken for a failure, which is backed off.
+const RACES: u32 = 4;
 
 /// Why a pass over a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +88,13 @@ pub enum WorkflowError {
         /// The format found.
         found: i32,
     },
+}
+
+impl WorkflowError {
+    /// Whether somebody else wrote first, nothing else being wrong.
+    fn is_race(&self) -> bool {
+        matches!(self, Self::Api(ApiError::Conflict { .. }))
+    }
 }
 
 /// A time as the API keeps it: in whole seconds. Anything finer would not come back from a write as it was sent.
@@ -112,7 +127,18 @@ pub async fn reconcile(seen: Arc<Workflow>, context: Arc<Context>) -> Result<Act
         workflow,
         memory: &mut memory,
     };
-    pass.run().await
+    match Box::pin(pass.run()).await {
+        // What is true has been read: nothing is to be waited for.
+        Err(error) if error.is_race() && memory.races < RACES => {
+            memory.races += 1;
+            tracing::debug!(%error, "somebody wrote first: another pass at once");
+            Ok(Action::requeue(Duration::ZERO))
+        }
+        outcome => {
+            memory.races = 0;
+            outcome
+        }
+    }
 }
 
 struct Pass<'a> {
@@ -130,7 +156,7 @@ impl Pass<'_> {
         let pools = pools::of(self.context, &self.workflow)?;
         let mut desks = self.desks(&pools);
         desks.watch(self.memory);
-        let planned = self.plan_items(&status).await?;
+        let planned = self.plan_items(status).await?;
 
         let hands = Hands {
             working: desks.working(),
@@ -153,20 +179,26 @@ impl Pass<'_> {
             now,
         };
         let dag = Dag::new(&self.workflow.spec.steps).map_err(|error| WorkflowError::Spec(error.to_string()))?;
-        let mut advance = advance(view, &dag, &planned).map_err(|source| self.unreadable(source))?;
-        advance.urgent |= planned != status;
+        let folding = async { advance(view, &dag, &planned) };
+        let folded = self.context.stage(KIND, Stage::Fold, folding).await;
+        let mut advance = folded.map_err(|source| self.unreadable(source))?;
+        // Steps over items that have just begun: their plans need nobody else.
+        let status = std::mem::take(&mut advance.status);
+        advance.status = self.plan_items(status).await?;
         self.context.counters.held_in_part(advance.held_in_part);
         freeze(&self.workflow, &mut advance.status, &mut self.memory.cards);
         wait_or_run(&view, &mut advance.status);
         conditions::describe(&self.workflow, &mut advance.status, &hands, now);
         if advance.outdated {
+            self.reread().await?;
             return Err(ApiError::Conflict { what: "read the run" }.into());
         }
         let held = desks.held();
         self.memory
             .folded
             .retain(|(uid, id)| held.contains(&(uid.as_str(), *id)));
-        let written = self.write(&status, advance, &desks, now).await?;
+        let written = self.write(advance, &desks, now).await?;
+        let counted = (!written.is_empty()).then(std::time::Instant::now);
         self.memory.folded.extend(written);
 
         let status = self.workflow.status.clone().unwrap_or_default();
@@ -187,13 +219,19 @@ impl Pass<'_> {
         };
         let (specs, spent) = settle::settle(&settling).map_err(|source| self.unreadable(source))?;
         self.memory.spend_cuts(spent);
-        let assigned = self.write_desks(&desks, specs).await;
-        pools::scale(self.context, &self.workflow, &status, &pools, self.memory, now).await?;
+        // Neither waits for the other: a new worker finds its desk empty, a desk does not care how many others there are.
+        let assigned = orders::write(self.context, &self.workflow, &desks, specs, counted);
+        let scaled = pools::scale(self.context, &self.workflow, &status, &pools, self.memory, now);
+        let assigned = self.context.stage(KIND, Stage::Desks, assigned);
+        let scaled = self.context.stage(KIND, Stage::Scale, scaled);
+        let (assigned, scaled) = Box::pin(futures::future::join(assigned, scaled)).await;
+        scaled?;
         assigned?;
         Ok(Action::requeue(self.next(&status, &desks, now)))
     }
 
-    /// Checks a new run and writes its first status. `None`: there is nothing to do for it.
+    /// Checks a new run and makes its first status, which is written with what the pass makes of it. `None`: there is nothing to do
+    /// for it.
     async fn accept(&mut self, now: Timestamp) -> Result<Option<WorkflowStatus>, WorkflowError> {
         let current = self.workflow.status.clone().unwrap_or_default();
         if current.format > STATUS_FORMAT {
@@ -230,8 +268,6 @@ impl Pass<'_> {
             return Ok(None);
         }
         status.started_at = Some(stamp(now));
-        conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
-        self.put_status(status.clone()).await?;
         Ok(Some(status))
     }
 
@@ -256,8 +292,7 @@ impl Pass<'_> {
     }
 
     /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.
-    async fn plan_items(&self, status: &WorkflowStatus) -> Result<WorkflowStatus, WorkflowError> {
-        let mut planned = status.clone();
+    async fn plan_items(&self, mut planned: WorkflowStatus) -> Result<WorkflowStatus, WorkflowError> {
         for step in planned
             .steps
             .iter_mut()
@@ -273,7 +308,8 @@ impl Pass<'_> {
                 .and_then(|declared| declared.over.as_ref())
                 .and_then(|over| over.items.as_ref());
             if let Some(items) = items {
-                let plan = plans::make(self.context, &self.workflow, step, items).await?;
+                let making = plans::make(self.context, &self.workflow, step, items);
+                let plan = self.context.stage(KIND, Stage::Plan, making).await?;
                 step.partitions.total = plan.partitions;
                 step.plan = Some(plan);
                 step.phase = Phase::Running;
@@ -319,7 +355,6 @@ impl Pass<'_> {
     /// Writes the status if it is due. Returns the shards that the write counted.
     async fn write(
         &mut self,
-        before: &WorkflowStatus,
         advance: Advance,
         desks: &Desks,
         now: Timestamp,
@@ -335,14 +370,17 @@ impl Pass<'_> {
             .0
             .iter()
             .any(|view| view.worker.spec.shards.len() > limits::SHARDS_PER_WORKER / 2);
-        if status == *before
+        let before = self.workflow.status.clone().unwrap_or_default();
+        // Planned, or begun.
+        let urgent = urgent || before.started_at.is_none() || phases(&before) != phases(&status);
+        if status == before
             || !(urgent || crowded || self.memory.status_rests(self.context.options.status_interval).is_zero())
         {
             return Ok(BTreeSet::new());
         }
         let bytes = serde_json::to_vec(&status).map_or(usize::MAX, |json| json.len());
         let folded = if bytes > limits::STATUS_BYTES {
-            status = too_large(before, &status, bytes);
+            status = too_large(&before, &status, bytes);
             conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
             BTreeSet::new()
         } else {
@@ -352,8 +390,11 @@ impl Pass<'_> {
                 .filter_map(|(index, id)| Some((uid(index)?, id)))
                 .collect()
         };
-        self.context.counters.folded(folded.len());
         self.put_status(status).await?;
+        self.context.counters.folded(folded.len());
+        for since in folded.iter().filter_map(|key| self.memory.sealed.get(key)) {
+            self.context.counters.sealed_for(since.elapsed());
+        }
         self.memory.written_bytes = bytes;
         Ok(folded)
     }
@@ -366,16 +407,14 @@ impl Pass<'_> {
         let mut next = (*self.workflow).clone();
         next.metadata.managed_fields = None;
         next.status = Some(status);
-        let answer = call(
-            what,
-            api.replace_status(&next.name_any(), &PostParams::default(), &next),
-        )
-        .await;
+        let (name, params) = (next.name_any(), PostParams::default());
+        let written = call(what, api.replace_status(&name, &params, &next));
+        let answer = self.context.stage(KIND, Stage::Status, written).await;
         let stored = match answer {
             Ok(stored) => stored,
             Err(error) => {
                 if error.is_stale() {
-                    self.reread(&api).await?;
+                    self.reread().await?;
                 }
                 return Err(error.into());
             }
@@ -386,65 +425,21 @@ impl Pass<'_> {
         self.memory.written = Some(std::time::Instant::now());
         let before = std::mem::replace(&mut self.workflow, Arc::new(stored));
         self.context.events.changed(&self.workflow, before.status.as_ref());
+        traces::note(&self.workflow, before.status.as_ref(), &mut self.memory.begun);
         self.context.fresh_workflows.wrote(self.workflow.clone());
         Ok(())
     }
 
     /// After an answer that leaves doubt: the truth, from the server and not from a cache.
-    async fn reread(&self, api: &Api<Workflow>) -> Result<(), WorkflowError> {
+    async fn reread(&self) -> Result<(), WorkflowError> {
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
         match call("read the run", api.get(&self.workflow.name_any())).await {
             Ok(read) => self.context.fresh_workflows.wrote(Arc::new(read)),
             Err(ApiError::NotFound { .. }) => self.context.fresh_workflows.forget(&names::uid(self.workflow.as_ref())),
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    }
-
-    /// Writes the desks that change, side by side. The first error is reported once all have been tried.
-    async fn write_desks(
-        &self,
-        desks: &Desks,
-        specs: Vec<(usize, braid_crds::WorkerSpec)>,
-    ) -> Result<(), WorkflowError> {
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<Worker> = Api::namespaced(self.context.client.clone(), &namespace);
-        let writes = specs.into_iter().filter_map(|(index, spec)| {
-            let mut worker = (*desks.0.get(index)?.worker).clone();
-            worker.spec = spec;
-            worker.metadata.managed_fields = None;
-            Some(self.write_desk(&api, worker))
-        });
-        let answers = futures::future::join_all(writes).await;
-        answers.into_iter().collect::<Result<Vec<()>, ApiError>>()?;
-        Ok(())
-    }
-
-    async fn write_desk(&self, api: &Api<Worker>, worker: Worker) -> Result<(), ApiError> {
-        match call(
-            "write a worker's desk",
-            api.replace(&worker.name_any(), &PostParams::default(), &worker),
-        )
-        .await
-        {
-            Ok(stored) if stored.spec == worker.spec => {
-                self.context.fresh_workers.wrote(Arc::new(stored));
-                Ok(())
-            }
-            Ok(_) => Err(ApiError::Pruned {
-                what: "write a worker's desk",
-            }),
-            Err(error) if error.is_stale() => {
-                // The worker committed meanwhile, most likely: its commit is on its way to us, read it at once.
-                match call("read a worker's desk", api.get(&worker.name_any())).await {
-                    Ok(read) => self.context.fresh_workers.wrote(Arc::new(read)),
-                    Err(ApiError::NotFound { .. }) => self.context.fresh_workers.forget(&names::uid(&worker)),
-                    Err(other) => return Err(other),
-                }
-                self.context.counters.conflict();
-                Err(error)
-            }
-            Err(error) => Err(error),
-        }
     }
 
     fn next(&self, status: &WorkflowStatus, desks: &Desks, now: Timestamp) -> Duration {
@@ -468,6 +463,11 @@ impl Pass<'_> {
             source,
         }
     }
+}
+
+/// The phases of the steps, in order.
+fn phases(status: &WorkflowStatus) -> Vec<Phase> {
+    status.steps.iter().map(|step| step.phase).collect()
 }
 
 /// How long until the next deferred partition may be tried. What may be tried already is on a desk or waits for room on one:

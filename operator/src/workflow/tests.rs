@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use braid_crds::{
-    Cursor, Intervals, PartitionRange, StartId, WorkerSpec, WorkerStatus,
+    Cursor, Intervals, PartitionRange, StartId, Worker, WorkerSpec, WorkerStatus,
     worker::{Partial, Settled, ShardSpec, ShardStatus},
 };
 use braid_engine::{protocol::wire, settlement::Settlement};

@@ -16,6 +16,7 @@ mod makespan;
 mod noop;
 mod rss;
 mod status;
+mod steps;
 mod writes;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -46,7 +47,11 @@ pub struct Effort {
 }
 
 /// `rss` first: memory that other measurements have freed is not given back at once.
-const ALL: [&str; 7] = ["rss", "noop", "command", "writes", "status", "makespan", "leader"];
+const ALL: [&str; 8] = [
+    "rss", "noop", "command", "writes", "status", "makespan", "leader", "steps",
+];
+/// Only if asked for: needs the programs of a real API server, which are built with Go the first time.
+const MORE: [&str; 1] = ["steps-real"];
 
 async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
     match name {
@@ -57,7 +62,9 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
         "status" => status::measure(effort).await,
         "makespan" => makespan::measure(effort).await,
         "leader" => leader::measure(effort).await,
-        other => bail!("there is no measurement {other:?}; there are {}", ALL.join(", ")),
+        "steps" => steps::measure(effort, false).await,
+        "steps-real" => steps::measure(effort, true).await,
+        other => bail!("there is no measurement {other:?}"),
     }
 }
 
@@ -92,8 +99,9 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     } else {
         options.names.iter().map(String::as_str).collect()
     };
-    if let Some(unknown) = names.iter().find(|name| !ALL.contains(name)) {
-        bail!("there is no measurement {unknown:?}; there are {}", ALL.join(", "));
+    if let Some(unknown) = names.iter().find(|name| !ALL.contains(name) && !MORE.contains(name)) {
+        let known = [ALL.as_slice(), &MORE].concat();
+        bail!("there is no measurement {unknown:?}; there are {}", known.join(", "));
     }
     let effort = Effort { quick: options.quick };
     let (mut figures, mut failed) = (Vec::new(), Vec::new());

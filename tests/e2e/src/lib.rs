@@ -91,6 +91,11 @@ impl Home {
 
     /// Starts `braid run` on a manifest, with two workers.
     pub fn start(&self, manifest: &Path, more: &[&str]) -> Running {
+        self.start_logged(manifest, more, None)
+    }
+
+    /// The same, with a log of that much on standard error.
+    pub fn start_logged(&self, manifest: &Path, more: &[&str], log: Option<&str>) -> Running {
         let state = self.path(&format!("state-{}", manifest.file_stem().unwrap().display()));
         let child = Command::new(braid())
             .arg("run")
@@ -99,6 +104,7 @@ impl Home {
             .arg(&state)
             .args(["-o", "json", "--workers", "2"])
             .args(more)
+            .envs(log.map(|log| ("BRAID_LOG", log)))
             .current_dir(self.0.path())
             .stdin(Stdio::null())
             .stdout(fs::File::create(self.path("stdout")).unwrap())

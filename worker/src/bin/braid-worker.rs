@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use braid_telemetry::{Endpoint, Settings, identity::Ratio};
 use braid_worker::ground::Ground;
 use braid_worker::runner::logs::{LogLine, LogSink};
 use braid_worker::runner::{Limits, Link, Runner as _, ShimRunner};
@@ -23,7 +24,6 @@ use nix::unistd::Pid;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// The name of the shim's program, which lies beside this one.
 const SHIM: &str = "braid-shim";
@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Work until told to end.
-    Run(Run),
+    Run(Box<Run>),
     /// Tell the worker of this container to finish what it has and to take nothing more.
     Drain,
     /// Copy the shim into a directory.
@@ -75,6 +75,12 @@ struct Run {
     /// Where the volumes of data are mounted; nothing else is read.
     #[arg(long, env = "BRAID_DATA", default_value = "/data")]
     data: PathBuf,
+    /// Where spans are sent, as in http://collector:4318 (OTLP, protobuf over HTTP); without it nowhere.
+    #[arg(long, env = "BRAID_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Endpoint>,
+    /// The share of runs that are traced.
+    #[arg(long, env = "BRAID_OTLP_RATIO", default_value = "1")]
+    otlp_ratio: Ratio,
     /// How many seconds what runs may go on after the signal to end.
     #[arg(long, env = "BRAID_GRACE_SECONDS", default_value_t = 10)]
     grace_seconds: u64,
@@ -82,28 +88,48 @@ struct Run {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Standard output is for the lines of user code.
-    let filter = EnvFilter::try_from_env("BRAID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
-    let done = match cli.command {
-        Command::Run(run) => work(run),
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else {
+        return ExitCode::FAILURE;
+    };
+    runtime.block_on(tell(cli.command))
+}
+
+/// Does what is asked for, and tells of it: standard output is for the lines of user code.
+async fn tell(command: Command) -> ExitCode {
+    let mut settings = Settings {
+        service: "braid-worker",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: String::new(),
+        endpoint: None,
+        ratio: Ratio::default(),
+    };
+    if let Command::Run(run) = &command {
+        settings.instance.clone_from(&run.pod_name);
+        settings.endpoint.clone_from(&run.otlp_endpoint);
+        settings.ratio = run.otlp_ratio;
+    }
+    // Nobody else says where logs go.
+    let Ok(telemetry) = braid_telemetry::start(&settings) else {
+        return ExitCode::FAILURE;
+    };
+    let done = match command {
+        Command::Run(run) => work(*run).await,
         // The first process of the container is the worker.
         Command::Drain => {
             kill(Pid::from_raw(1), Signal::SIGUSR1).map_err(|error| format!("cannot reach the worker: {error}"))
         }
         Command::Install { directory } => install(&directory),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error, "the worker ends");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry.stop().await;
+    code
 }
 
 /// Copies the shim, whole or not at all.
@@ -121,18 +147,12 @@ fn install(directory: &Path) -> Result<(), String> {
     fs::rename(&draft, &target).map_err(failed("the shim cannot be put into its place"))
 }
 
-fn work(run: Run) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
-    runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let signals = tokio::spawn(stop_on_signals(stop.clone())?);
-        let done = Box::pin(serve(run, &stop)).await;
-        signals.abort();
-        done
-    })
+async fn work(run: Run) -> Result<(), String> {
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(stop_on_signals(stop.clone())?);
+    let done = Box::pin(serve(run, &stop)).await;
+    signals.abort();
+    done
 }
 
 /// Cancels at the first signal that asks for an end.

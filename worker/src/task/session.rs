@@ -24,7 +24,7 @@ use tokio::{
 };
 
 pub(super) use self::requests::Answer;
-use self::requests::Request;
+use self::{requests::Request, traces::ShardSpans};
 use super::{
     Exit, Options, WorkerError, WorkerIdentity,
     attempts::{Attempts, Flight, Prepared},
@@ -42,6 +42,7 @@ use crate::{
 
 mod requests;
 mod starting;
+mod traces;
 
 /// What has been done beside the loop.
 #[derive(Debug)]
@@ -113,6 +114,7 @@ pub(super) struct Session {
     gone: bool,
     runner_ended: bool,
     runs: Runs,
+    spans: ShardSpans,
     pub(super) attempts: Attempts,
     plans: Plans,
     /// Plans that are being read, and those that cannot be.
@@ -158,6 +160,7 @@ impl Session {
             gone: false,
             runner_ended: false,
             runs: Runs::default(),
+            spans: ShardSpans::default(),
             attempts: Attempts::default(),
             plans: Plans::default(),
             fetching: Vec::new(),

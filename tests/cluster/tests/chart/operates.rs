@@ -129,6 +129,7 @@ async fn operate(
             worker_resources: serde_json::from_str(&environment["BRAID_WORKER_RESOURCES"]).unwrap(),
             default_image: None,
             worker_role: environment["BRAID_WORKER_ROLE"].clone(),
+            tracing: None,
         },
     ));
     let options = Options {

@@ -5,3 +5,4 @@ mod ends;
 mod examples;
 mod failures;
 mod language;
+mod secrets;

@@ -59,7 +59,8 @@ impl Session {
         let mut worker = worker.clone();
         worker.status = Some(status_of(sheet, &worker, desk));
         worker.metadata.managed_fields = None;
-        let (desk, wait) = (self.desk.clone(), pause(self.doubts));
+        // The first time what is stored has just been read, which was a wait: most often the operator wrote first.
+        let (desk, wait) = (self.desk.clone(), pause(self.doubts.saturating_sub(1)));
         self.request = Request::new(async move {
             tokio::time::sleep(wait).await;
             Answer::Written(desk.put(worker).await)
@@ -142,6 +143,8 @@ impl Session {
             Sight::Stored => Event::Stored(version, desk),
             Sight::Read => Event::Read(version, desk),
         });
+        self.spans
+            .note(&self.runs, &self.identity.name, self.machine.progress());
     }
 
     /// An answer that cannot be understood is no answer: the object is read again, later.
