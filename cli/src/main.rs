@@ -29,11 +29,13 @@ mod out;
 mod place;
 mod program;
 mod progress;
+mod report;
 mod run;
 mod runs;
 mod submit;
 mod summary;
 mod text;
+mod timeline;
 mod watch;
 
 use args::{Cli, Command};
@@ -107,6 +109,7 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Ls(args) => ls::ls(args).await,
             Command::Get(args) => get::get(args).await,
             Command::Logs(args) => logs::logs(args).await,
+            Command::Report(args) => report::report(args).await,
             Command::Suspend(target) => change::change(target, Change::Suspend).await,
             Command::Resume(target) => change::change(target, Change::Resume).await,
             Command::Cancel(target) => change::change(target, Change::Cancel).await,

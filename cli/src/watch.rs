@@ -1,6 +1,6 @@
 //! `braid watch` and `braid wait`: a run, until it has ended or done what is waited for.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use braid_crds::Workflow;
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::{
     run::{Signals, exit_of, quoted},
     summary::{self, Place},
     text::{Tint, clean},
+    timeline::Recorder,
 };
 
 /// A run to attend to.
@@ -146,16 +147,40 @@ fn unfinished(ended: &Ended, named: &str, timeout: Option<Duration>) -> Exit {
 /// `braid watch`.
 pub async fn watch(args: &WatchArgs) -> Result<Exit, Failure> {
     let signals = Signals::new().map_err(Failure::unreachable)?;
-    let subject = Subject::of(
-        place::find(args.target.name.as_deref(), &args.target.place).await?,
-        &args.target,
-    )
-    .await?;
+    let found = place::find(args.target.name.as_deref(), &args.target.place).await?;
+    let recorder = match &args.timeline {
+        Some(path) => Some(recorder(&found, path).await?),
+        None => None,
+    };
+    let subject = Subject::of(found, &args.target).await?;
     let timeout = args.timeout.as_ref().map(braid_crds::Duration::get);
-    let (exit, _) = subject
-        .watch(timeout, Some(args.output), args.progress, signals)
-        .await?;
-    Ok(exit)
+    let watched = subject.watch(timeout, Some(args.output), args.progress, signals).await;
+    if let Some(recorder) = recorder {
+        let last = watched.as_ref().ok().and_then(|(_, workflow)| workflow.as_deref());
+        if let Err(error) = recorder.finish(last).await {
+            progress::say(&format!(
+                "braid: the timeline has a hole: {}",
+                clean(&error.to_string(), 300)
+            ));
+        }
+    }
+    Ok(watched?.0)
+}
+
+/// Notes what happens to a run in a cluster.
+async fn recorder(found: &Found, path: &Path) -> Result<Recorder, Failure> {
+    match found {
+        Found::Here(run) => Err(
+            Failure::usage("a run on this machine keeps its timeline itself").help(format!(
+                "`braid report --state {}` shows it",
+                quoted(&run.state.path().to_string_lossy())
+            )),
+        ),
+        Found::There(remote) => {
+            let workflow = remote.workflow().await?;
+            Ok(Recorder::start(path.to_owned(), &remote.cluster.client(), &workflow))
+        }
+    }
 }
 
 /// `braid wait`.

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<workflow>-<id>/api/           the API server's log and lock
 //!                       /logs/          what user code printed, by step
+//!                       /timeline.ndjson  what workers did when, for people
 //!                       /control.sock   the API, while the run goes on
 //! ```
 

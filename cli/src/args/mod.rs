@@ -45,6 +45,8 @@ pub enum Command {
     Wait(WaitArgs),
     /// Show what user code printed, each line with its step, partition and attempt
     Logs(LogsArgs),
+    /// Write a page about a run: its steps, workers over time, speed, failures, results
+    Report(ReportArgs),
     /// Hand out no more work; what runs is finished and counted
     Suspend(Target),
     /// Go on after `suspend`
@@ -196,6 +198,9 @@ pub struct WatchArgs {
     /// Watch at most so long: 90s, 10m, 2h
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<braid_crds::Duration>,
+    /// Note here what the workers do, for `report`; a file that is there is gone on with
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
     /// What to print at the end
     #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
     pub output: RunOutput,
@@ -306,6 +311,19 @@ pub struct LogsArgs {
     /// Go on with what is being written, until the run ends
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// `braid report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Where the page goes; `-` is standard output [default: NAME.html]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What `watch --timeline` wrote [default: what `run` keeps with its state]
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
 }
 
 /// `braid doctor`.

@@ -25,6 +25,7 @@ use crate::{
     runs::{self, call},
     summary::{self, Place},
     text::Tint,
+    timeline::{self, Recorder},
 };
 
 mod follow;
@@ -220,15 +221,24 @@ async fn drive(
         }
     };
     let workflow = created.map_err(refused)?;
+    let timeline = chosen.state().path().join(timeline::FILE);
+    let recorder = Recorder::start(timeline, &cluster.client(), &workflow);
     let interrupt = json!({
         "metadata": {"annotations": {INTERRUPTED: "true"}},
         "spec": {"suspend": true},
     });
     let following = Box::pin(follow::follow(&api, workflow, &interrupt, signals, progress));
-    match cluster.operator() {
+    let ended = match cluster.operator() {
         Some(operator) => while_led(following, operator.ended()).await,
         None => following.await,
+    };
+    let last = ended.as_ref().ok().map(|ended| match ended {
+        Ended::Finished(workflow) | Ended::Suspended(workflow) | Ended::Stopped(workflow) => workflow,
+    });
+    if let Err(error) = recorder.finish(last).await {
+        progress.note(&format!("the timeline of the run has a hole: {error}"));
     }
+    ended
 }
 
 /// Follows for as long as there is an operator: without one nothing would ever change.
