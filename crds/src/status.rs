@@ -251,6 +251,10 @@ pub struct Suspect {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 96)))]
     pub witnesses: Vec<String>,
+    /// Of what the last of them died, where that is known: `OutOfMemory`, if its container was killed for its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
 }
 
 impl Suspect {

@@ -24,10 +24,14 @@ use crate::{
     status = "WorkerStatus",
     category = "braid",
     derive = "PartialEq",
-    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool"),
-    printcolumn(name = "Step", type_ = "string", json_path = ".spec.shards[0].run.step"),
-    printcolumn(name = "Start", type_ = "integer", json_path = ".spec.shards[0].start"),
-    printcolumn(name = "End", type_ = "integer", json_path = ".spec.shards[0].end"),
+    printcolumn(name = "Workflow", type_ = "string", json_path = ".spec.shards[-1:].run.workflow"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".spec.shards[-1:].run.step"),
+    printcolumn(name = "From", type_ = "integer", json_path = ".spec.shards[-1:].start"),
+    printcolumn(name = "To", type_ = "integer", json_path = ".spec.shards[-1:].end"),
+    printcolumn(name = "Done", type_ = "integer", json_path = ".status.summary.done"),
+    printcolumn(name = "Speed", type_ = "string", json_path = ".status.summary.speed"),
+    printcolumn(name = "Drains", type_ = "boolean", json_path = ".spec.drain", priority = 1),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = ("!has(self.status) || !has(self.status.shards) || self.status.shards.all(s, (has(oldSelf.status) && has(oldSelf.status.shards) && oldSelf.status.shards.exists(o, o.id == s.id)) || (has(self.spec.shards) && self.spec.shards.exists(a, a.id == s.id)))", "a commit may be added only for a shard that is assigned"),
     validation = ("!has(oldSelf.status) || !has(oldSelf.status.shards) || oldSelf.status.shards.all(o, (has(self.status) && has(self.status.shards) && self.status.shards.exists(s, s.id == o.id)) || !has(self.spec.shards) || !self.spec.shards.exists(a, a.id == o.id))", "the commit of a shard that is assigned may not be removed"),
@@ -319,6 +323,21 @@ pub struct WorkerStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub shards: Vec<ShardStatus>,
+    /// How it gets on, for people; as of its last commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<WorkerSummary>,
+}
+
+/// What `kubectl get workers` shows of what a worker has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerSummary {
+    /// Partitions that it has settled since its start.
+    #[serde(default)]
+    pub done: u64,
+    /// How fast, between its last commits: `2031/s`, `12/min`.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub speed: String,
 }
 
 /// Versions of a protocol, both ends included.

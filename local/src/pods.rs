@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use braid_operator::pods::{PodError, PodSource, PodState, PodView, Pods, PoolRef};
+use braid_operator::pods::{Death, PodError, PodSource, PodState, PodView, Pods, PoolRef};
 use futures::future::BoxFuture;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -153,12 +153,12 @@ impl LocalPods {
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(pod = uid, error, "a worker ended by itself");
-                    PodState::Died
+                    PodState::Died(Death::Unknown)
                 }
                 Err(_) if stop.is_cancelled() => PodState::Stopped,
                 Err(error) => {
                     tracing::warn!(pod = uid, %error, "a worker died");
-                    PodState::Died
+                    PodState::Died(Death::Unknown)
                 }
             };
             if let Some(pod) = pods.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&uid) {

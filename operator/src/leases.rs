@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiError, call},
     names,
-    pods::{PodState, Pods},
+    pods::{Death, PodState, Pods},
     pool,
 };
 
@@ -36,7 +36,7 @@ pub enum Liveness {
     /// Its Lease has not changed for its whole duration.
     Silent,
     /// Its pod died by itself.
-    Died,
+    Died(Death),
     /// Its pod was stopped, or is gone with everything else.
     Stopped,
 }
@@ -78,7 +78,7 @@ impl Leases {
     pub fn liveness(&self, pods: &Pods, worker: &Worker) -> Liveness {
         let pod = pods.pods.iter().find(|pod| pod.uid == worker.spec.pod_uid);
         match pod.map(|pod| pod.state) {
-            Some(PodState::Died) => Liveness::Died,
+            Some(PodState::Died(death)) => Liveness::Died(death),
             Some(PodState::Stopped) => Liveness::Stopped,
             None if pods.synced => Liveness::Stopped,
             _ if self.is_silent(&key(worker)) => Liveness::Silent,

@@ -9,6 +9,8 @@ pub const WORKFLOW_UID: &str = "braid.dev/workflow-uid";
 pub const WORKFLOW: &str = "braid.dev/workflow";
 /// The label that holds the uid of the pool.
 pub const POOL_UID: &str = "braid.dev/pool-uid";
+/// The annotation of a pod that names the container on whose output the lines of user code are; absent: the worker's.
+pub const LINES: &str = "braid.dev/lines";
 /// The label that says who made an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].

@@ -32,9 +32,18 @@ pub enum PodState {
     /// It is being ended, and may finish what it has; nothing new is for it.
     Ending,
     /// It ended by itself while it had work: what it ran may be to blame.
-    Died,
+    Died(Death),
     /// It was ended from outside, on purpose: nobody is to blame.
     Stopped,
+}
+
+/// Of what a pod died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Nobody says.
+    Unknown,
+    /// The kernel ended its container for want of memory.
+    OutOfMemory,
 }
 
 /// All pods of all pools.

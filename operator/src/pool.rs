@@ -123,7 +123,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
 }
 
 fn has_ended(state: PodState) -> bool {
-    matches!(state, PodState::Died | PodState::Stopped)
+    matches!(state, PodState::Died(_) | PodState::Stopped)
 }
 
 fn started(desk: &Worker) -> bool {

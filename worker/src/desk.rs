@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use braid_crds::{
     PROTOCOL, Worker,
-    worker::{ProtocolRange, WorkerStatus},
+    worker::{ProtocolRange, WorkerStatus, WorkerSummary},
 };
 use braid_engine::protocol::{
     Desk,
@@ -120,7 +120,12 @@ pub(crate) fn version_of(worker: &Worker) -> Option<Version> {
 
 /// The status to write over `stored`, whose desk is `desk`. An entry that the machine has not touched stays to the letter
 /// as it is stored: a sealed one must, and what is read of it says less than what is written there.
-pub(crate) fn status_of(sheet: &Sheet<Braid>, stored: &Worker, desk: &Desk<Braid>) -> WorkerStatus {
+pub(crate) fn status_of(
+    sheet: &Sheet<Braid>,
+    stored: &Worker,
+    desk: &Desk<Braid>,
+    summary: WorkerSummary,
+) -> WorkerStatus {
     let entries = stored
         .status
         .as_ref()
@@ -148,5 +153,6 @@ pub(crate) fn status_of(sheet: &Sheet<Braid>, stored: &Worker, desk: &Desk<Braid
             max: PROTOCOL.1,
         },
         shards,
+        summary: Some(summary),
     }
 }

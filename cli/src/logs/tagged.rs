@@ -1,13 +1,12 @@
-//! The log of a worker's container: lines of user code as JSON objects, among lines of the worker itself.
+//! The log of a container of a pod: lines of user code as JSON objects, and what else is written there.
 
 use std::io;
 
-use braid_worker::runner::logs::{Filter, LogRecord, Stream};
+use braid_worker::runner::logs::{Filter, LogRecord, LostLines, TaggedLine};
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
 use jiff::Timestamp;
-use serde::Deserialize;
 
-/// The longest line that is read whole; no worker writes a longer one.
+/// The longest line that is read whole; no shim writes a longer one.
 const LONGEST: usize = 2 << 20;
 
 /// A line of user code.
@@ -19,31 +18,33 @@ pub struct Tagged {
     pub record: LogRecord,
 }
 
-#[derive(Deserialize)]
-struct Written {
-    step: String,
-    partition: u64,
-    attempt: u32,
-    stream: Stream,
-    #[serde(default)]
-    cut: bool,
-    line: String,
+/// A line of the log, as far as it is understood.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A line of user code.
+    Line(Tagged),
+    /// So many lines of user code are missing here.
+    Lost(u64),
+    /// Of the worker itself, or of nobody known.
+    Other,
 }
 
-/// The line of user code in a line of the container's log, if it is one.
-pub fn parse(text: &str) -> Option<Tagged> {
-    let written: Written = serde_json::from_str(text).ok()?;
-    Some(Tagged {
-        step: written.step,
-        record: LogRecord {
-            time: 0,
-            partition: written.partition,
-            attempt: written.attempt,
-            stream: written.stream,
-            cut: written.cut,
-            line: written.line,
-        },
-    })
+/// What a line of the container's log is.
+pub fn parse(text: &str) -> Parsed {
+    if let Ok(line) = serde_json::from_str::<TaggedLine<'_>>(text) {
+        return Parsed::Line(Tagged {
+            step: line.step.into_owned(),
+            record: LogRecord {
+                time: 0,
+                partition: line.partition,
+                attempt: line.attempt,
+                stream: line.stream,
+                cut: line.cut,
+                line: line.line.into_owned(),
+            },
+        });
+    }
+    serde_json::from_str::<LostLines>(text).map_or(Parsed::Other, |missing| Parsed::Lost(missing.lost))
 }
 
 /// Whether a line is asked for.
@@ -86,28 +87,37 @@ pub async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<O
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
+    use braid_worker::runner::logs::Stream;
     use futures::io::BufReader;
 
     use super::*;
 
     const LINE: &str = r#"{"step":"work","partition":3,"attempt":2,"stream":"stderr","cut":false,"line":"bad"}"#;
 
+    fn tagged() -> Tagged {
+        match parse(LINE) {
+            Parsed::Line(tagged) => tagged,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn lines_of_the_worker_itself_are_none_of_user_code() {
         assert_eq!(
-            None,
+            Parsed::Other,
             parse(r#"{"level":"INFO","fields":{"message":"the shim is there"}}"#)
         );
-        assert_eq!(None, parse("plain"));
-        assert_eq!(None, parse("[1]"));
-        assert_eq!("bad", parse(LINE).unwrap().record.line);
+        assert_eq!(Parsed::Other, parse("plain"));
+        assert_eq!(Parsed::Other, parse("[1,2]"));
+        assert_eq!(Parsed::Lost(12), parse(r#"{"lost":12}"#));
+        assert_eq!("bad", tagged().record.line);
     }
 
     #[test]
     fn only_what_is_asked_for_is_wanted() {
-        let tagged = parse(LINE).unwrap();
+        let tagged = tagged();
         let steps = ["work".to_owned()];
         let all = Filter {
             partition: None,

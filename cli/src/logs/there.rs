@@ -1,4 +1,4 @@
-//! What user code printed in a cluster: from the logs of the workers' containers, where workers write it, tagged.
+//! What user code printed in a cluster: from the logs of its containers, where the shim prints it, tagged.
 //!
 //! Logs go with their pods. With `-f` new pods are looked for, a lost stream is taken up at its last line, and the end of the run
 //! is the end, after a moment for the last lines.
@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use braid_crds::Workflow;
-use braid_operator::names;
+use braid_operator::{jobs::WORKER, names};
 use braid_worker::runner::logs::Filter;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     Style, filter, steps,
-    tagged::{Tagged, is_wanted, next_line, parse, stamped},
+    tagged::{Parsed, Tagged, is_wanted, next_line, parse, stamped},
 };
 use crate::{
     args::LogsArgs,
@@ -35,8 +35,6 @@ use crate::{
     progress,
 };
 
-/// The container of the worker, in every pod of a run.
-const WORKER: &str = "worker";
 /// How often new pods are looked for.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two tries to take up a stream.
@@ -90,9 +88,15 @@ async fn pods(cluster: &Cluster, uid: &str) -> Result<Vec<Pod>, ClusterError> {
     Ok(found)
 }
 
-fn params(follow: bool, since: Option<Timestamp>) -> LogParams {
+/// The container on whose output the lines are: of pods that do not say, as of an older operator, the worker's.
+fn container(pod: &Pod) -> String {
+    let named = pod.annotations().get(names::LINES);
+    named.cloned().unwrap_or_else(|| WORKER.to_owned())
+}
+
+fn params(container: &str, follow: bool, since: Option<Timestamp>) -> LogParams {
     LogParams {
-        container: Some(WORKER.to_owned()),
+        container: Some(container.to_owned()),
         follow,
         timestamps: follow,
         since_time: since,
@@ -110,7 +114,10 @@ async fn print_all(cluster: &Cluster, workflow: &Workflow, asked: &Asked) -> Res
     let api: Api<Pod> = cluster.api();
     for pod in &pods_found {
         let name = pod.name_any();
-        let mut reader = match cluster.call(api.log_stream(&name, &params(false, None))).await {
+        let mut reader = match cluster
+            .call(api.log_stream(&name, &params(&container(pod), false, None)))
+            .await
+        {
             Ok(reader) => Box::pin(reader),
             Err(ClusterError::NotFound(_)) => continue,
             // It has not begun, as the server says in its own words.
@@ -124,10 +131,12 @@ async fn print_all(cluster: &Cluster, workflow: &Workflow, asked: &Asked) -> Res
         loop {
             let line = cluster.in_time(next_line(&mut reader)).await?;
             let done = line.is_none();
-            if let Some(tagged) = line.and_then(|line| parse(&line))
-                && is_wanted(&tagged, &asked.steps, asked.filter)
-            {
-                lines.push(style.line(&tagged.step, &tagged.record));
+            match line.as_deref().map_or(Parsed::Other, parse) {
+                Parsed::Line(tagged) if is_wanted(&tagged, &asked.steps, asked.filter) => {
+                    lines.push(style.line(&tagged.step, &tagged.record));
+                }
+                Parsed::Lost(count) => note_lost(&name, count),
+                Parsed::Line(_) | Parsed::Other => {}
             }
             if lines.len() >= LINES || (done && !lines.is_empty()) {
                 if out::lines(&lines)? == Reader::Gone {
@@ -145,6 +154,13 @@ async fn print_all(cluster: &Cluster, workflow: &Workflow, asked: &Asked) -> Res
 
 fn note(pod: &str, text: &str) {
     progress::say(&format!("braid: pod {pod}: {}", crate::text::clean(text, 300)));
+}
+
+fn note_lost(pod: &str, count: u64) {
+    note(
+        pod,
+        &format!("{count} lines are missing here: they came faster than its log was read"),
+    );
 }
 
 /// What is there and what comes, until the run ends.
@@ -238,6 +254,7 @@ async fn start(
         readers.spawn(read(
             cluster.clone(),
             pod.name_any(),
+            container(&pod),
             pod_uid,
             lines.clone(),
             asked.clone(),
@@ -247,11 +264,14 @@ async fn start(
 }
 
 /// Reads the log of a pod until the pod has ended, taking it up again where it was lost.
-async fn read(cluster: Cluster, pod: String, uid: String, lines: Sender<Tagged>, asked: Asked) {
+async fn read(cluster: Cluster, pod: String, container: String, uid: String, lines: Sender<Tagged>, asked: Asked) {
     let api: Api<Pod> = cluster.api();
     let mut last: Option<Timestamp> = None;
     loop {
-        match cluster.call(api.log_stream(&pod, &params(true, last))).await {
+        match cluster
+            .call(api.log_stream(&pod, &params(&container, true, last)))
+            .await
+        {
             Ok(reader) => {
                 let mut reader = Box::pin(reader);
                 let before = last;
@@ -263,10 +283,14 @@ async fn read(cluster: Cluster, pod: String, uid: String, lines: Sender<Tagged>,
                         continue;
                     }
                     last = Some(time);
-                    if let Some(tagged) = parse(text).filter(|tagged| is_wanted(tagged, &asked.steps, asked.filter))
-                        && lines.send(tagged).await.is_err()
-                    {
-                        return;
+                    match parse(text) {
+                        Parsed::Line(tagged) if is_wanted(&tagged, &asked.steps, asked.filter) => {
+                            if lines.send(tagged).await.is_err() {
+                                return;
+                            }
+                        }
+                        Parsed::Lost(count) => note_lost(&pod, count),
+                        Parsed::Line(_) | Parsed::Other => {}
                     }
                 }
             }

@@ -41,7 +41,7 @@ async fn a_killed_pod_has_died_and_is_replaced_by_another() {
     views.borrow_and_update();
     pods.kill(&first);
     views.changed().await.unwrap();
-    assert_eq!(views.borrow().pods[0].state, PodState::Died);
+    assert_eq!(views.borrow().pods[0].state, PodState::Died(Death::Unknown));
     pods.scale(&pool(), 1, std::slice::from_ref(&first)).await.unwrap();
     let second = pods.alive();
     assert_eq!(second.len(), 1);

@@ -8,7 +8,7 @@ use kube::{ResourceExt as _, runtime::watcher::Event};
 use super::template::{MAIN, WORKER};
 use crate::{
     names,
-    pods::{PodState, PodView, Pods},
+    pods::{Death, PodState, PodView, Pods},
 };
 
 /// The exit code of a shim that was asked to end: that of a process that TERM has ended.
@@ -141,11 +141,11 @@ fn state(pod: &Pod) -> PodState {
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
     match (main, phase) {
         // What the container ended with counts more than why the pod goes: it may have been killed for its memory first.
-        (Some(main), _) if main.reason.as_deref() == Some("OOMKilled") => PodState::Died,
-        (Some(main), _) if !ending && main.exit_code != ENDED => PodState::Died,
+        (Some(main), _) if main.reason.as_deref() == Some("OOMKilled") => PodState::Died(Death::OutOfMemory),
+        (Some(main), _) if !ending && main.exit_code != ENDED => PodState::Died(Death::Unknown),
         (Some(_), _) | (None, "Succeeded") => PodState::Stopped,
         (None, "Failed") if ending => PodState::Stopped,
-        (None, "Failed") => PodState::Died,
+        (None, "Failed") => PodState::Died(Death::Unknown),
         (None, _) if ending => PodState::Ending,
         (None, _) => PodState::Alive,
     }

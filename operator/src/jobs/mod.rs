@@ -33,7 +33,7 @@ mod rights;
 mod template;
 
 pub use index::PodIndex;
-pub use template::{PodOptions, TemplateError, WorkerTracing, job_for};
+pub use template::{MAIN, PodOptions, TemplateError, WORKER, WorkerTracing, job_for};
 
 /// Pods that Jobs make.
 pub struct JobPods {

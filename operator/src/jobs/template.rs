@@ -130,6 +130,7 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
     annotations
         .entry("kubectl.kubernetes.io/default-container".into())
         .or_insert_with(|| MAIN.into());
+    annotations.insert(names::LINES.into(), MAIN.into());
     Ok(Job {
         metadata: ObjectMeta {
             name: Some(pool.name.clone()),

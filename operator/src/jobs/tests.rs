@@ -6,7 +6,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pods::PodState;
+use crate::pods::{Death, PodState};
 
 fn options() -> PodOptions {
     PodOptions {
@@ -310,21 +310,21 @@ fn how_a_pod_is() {
         // Its main has ended, and the sidecar has not been stopped yet.
         (
             json!({"phase": "Running", "containerStatuses": ended(137, "OOMKilled")}),
-            PodState::Died,
+            PodState::Died(Death::OutOfMemory),
         ),
         (
             json!({"phase": "Running", "containerStatuses": ended(2, "Error")}),
-            PodState::Died,
+            PodState::Died(Death::Unknown),
         ),
         (
             json!({"phase": "Failed", "containerStatuses": ended(137, "Error")}),
-            PodState::Died,
+            PodState::Died(Death::Unknown),
         ),
         (
             json!({"phase": "Failed", "containerStatuses": ended(143, "Error")}),
             PodState::Stopped,
         ),
-        (json!({"phase": "Failed"}), PodState::Died),
+        (json!({"phase": "Failed"}), PodState::Died(Death::Unknown)),
         (json!({"phase": "Failed", "reason": "Evicted"}), PodState::Stopped),
         (json!({"phase": "Succeeded"}), PodState::Stopped),
         (json!({"phase": "Running", "conditions": disrupted}), PodState::Ending),
@@ -334,7 +334,7 @@ fn how_a_pod_is() {
         ),
         (
             json!({"phase": "Failed", "conditions": disrupted, "containerStatuses": ended(137, "OOMKilled")}),
-            PodState::Died,
+            PodState::Died(Death::OutOfMemory),
         ),
     ];
     for (status, state) in table {

@@ -25,6 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::{desks::Desks, settle::is_condemned, stamp};
+use crate::pods::Death;
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;
@@ -201,14 +202,10 @@ impl Pass<'_> {
 
     /// What a worker ran when it died by itself is run one partition at a time from now on.
     fn blame(&mut self, step: &mut StepStatus) {
-        for view in self
-            .view
-            .desks
-            .0
-            .iter()
-            .filter(|view| view.fitness == Fitness::Lost && view.to_blame)
-        {
-            let Some(shard) = view.current() else { continue };
+        for view in self.view.desks.0.iter().filter(|view| view.fitness == Fitness::Lost) {
+            let (Some(death), Some(shard)) = (view.to_blame, view.current()) else {
+                continue;
+            };
             if shard.run.uid != self.uid || shard.run.step != step.name || shard.run.round != step.round {
                 continue;
             }
@@ -223,7 +220,7 @@ impl Pass<'_> {
             if step.suspects.iter().any(|suspect| suspect.witnesses.contains(&witness)) {
                 continue;
             }
-            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect, witness);
+            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect, witness, death);
             self.advance.urgent = true;
         }
     }
@@ -236,11 +233,15 @@ impl Pass<'_> {
             if !free.contains(range.start()) {
                 continue;
             }
-            let message = format!("its worker died {} times while it ran this partition", suspect.deaths);
-            if record
-                .content
-                .fail(range.start(), Reason::WorkerDied, suspect.deaths, &message)
-            {
+            let reason = suspect.reason.as_deref().map_or(Reason::WorkerDied, Reason::from);
+            let how = match reason {
+                Reason::OutOfMemory => {
+                    "the container was killed for want of memory, with all that ran in it: its worker"
+                }
+                _ => "its worker",
+            };
+            let message = format!("{how} died {} times while it ran this partition", suspect.deaths);
+            if record.content.fail(range.start(), reason, suspect.deaths, &message) {
                 record.ledger.insert(range);
             }
         }
@@ -428,7 +429,7 @@ fn overdue(since: Option<&Time>, limit: Option<&braid_crds::Duration>, now: Time
 }
 
 /// Adds a death to `range`. A culprit that is known by name is told apart from the suspects around it.
-fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool, witness: String) -> Vec<Suspect> {
+fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool, witness: String, death: Death) -> Vec<Suspect> {
     let mut next = Vec::new();
     let mut deaths = 1;
     let mut witnesses = Vec::new();
@@ -464,6 +465,10 @@ fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool, witness: S
         end: range.end(),
         deaths,
         witnesses,
+        reason: match death {
+            Death::Unknown => None,
+            Death::OutOfMemory => Some(Reason::OutOfMemory.to_string()),
+        },
     });
     next.sort_by_key(|suspect| suspect.start);
     next.truncate(limits::SUSPECTS);

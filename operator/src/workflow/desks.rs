@@ -19,7 +19,7 @@ use braid_engine::{
 };
 
 use super::memory::Memory;
-use crate::{leases::Liveness, names};
+use crate::{leases::Liveness, names, pods::Death};
 
 /// A worker of the run.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct DeskView {
     pub desk: Desk<Braid>,
     /// Whether it can be given work.
     pub fitness: Fitness,
-    /// Whether it died by itself: what it ran may be to blame.
-    pub to_blame: bool,
+    /// Of what it died, if by itself: what it ran may be to blame.
+    pub to_blame: Option<Death>,
     /// For how long its first open shard has been watched.
     pub watched: Watched,
 }
@@ -43,11 +43,11 @@ impl DeskView {
     pub fn read(worker: Arc<Worker>, liveness: Liveness) -> Result<Self, WireError> {
         let desk = wire::desk(&worker)?;
         let (fitness, to_blame) = match liveness {
-            Liveness::Alive if worker.spec.drain => (Fitness::Draining, false),
-            Liveness::Ending => (Fitness::Draining, false),
-            Liveness::Alive => (Fitness::Working, false),
-            Liveness::Silent | Liveness::Stopped => (Fitness::Lost, false),
-            Liveness::Died => (Fitness::Lost, true),
+            Liveness::Alive if worker.spec.drain => (Fitness::Draining, None),
+            Liveness::Ending => (Fitness::Draining, None),
+            Liveness::Alive => (Fitness::Working, None),
+            Liveness::Silent | Liveness::Stopped => (Fitness::Lost, None),
+            Liveness::Died(death) => (Fitness::Lost, Some(death)),
         };
         Ok(Self {
             uid: names::uid(worker.as_ref()),

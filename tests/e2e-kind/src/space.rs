@@ -184,25 +184,7 @@ pub fn told(workflow: &Value) -> String {
     };
     let steps: Vec<Value> = status["steps"].as_array().into_iter().flatten().map(step).collect();
     let told = json!({"phase": status["phase"], "outputs": status["outputs"], "steps": steps});
-    serde_json::to_string_pretty(&sorted(&told)).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The keys of all objects in one order: a server of a cluster answers in another than the embedded one.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
-            fields.sort_by_key(|field| field.0);
-            Value::Object(
-                fields
-                    .into_iter()
-                    .map(|(key, value)| (key.clone(), sorted(value)))
-                    .collect(),
-            )
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        other => other.clone(),
-    }
+    serde_json::to_string_pretty(&told).unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Suite {

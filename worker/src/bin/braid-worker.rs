@@ -4,24 +4,22 @@
 //! again; 2 for a wrong command line or environment. It never ends with 0 by itself.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use braid_telemetry::{Endpoint, Settings, identity::Ratio};
 use braid_worker::ground::Ground;
-use braid_worker::runner::logs::{LogLine, LogSink};
+use braid_worker::runner::logs::NoLogs;
 use braid_worker::runner::{Limits, Link, Runner as _, ShimRunner};
 use braid_worker::task::{Exit, Options, WorkerIdentity, WorkerTask};
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, Config};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -30,9 +28,6 @@ const SHIM: &str = "braid-shim";
 
 /// Between a start that has ended and the next.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Batches of lines that wait for standard output.
-const BATCHES: usize = 64;
 
 /// The worker of a pod.
 #[derive(Debug, Parser)]
@@ -95,7 +90,7 @@ fn main() -> ExitCode {
     runtime.block_on(tell(cli.command))
 }
 
-/// Does what is asked for, and tells of it: standard output is for the lines of user code.
+/// Does what is asked for, and tells of it.
 async fn tell(command: Command) -> ExitCode {
     let mut settings = Settings {
         service: "braid-worker",
@@ -175,7 +170,6 @@ fn stop_on_signals(stop: CancellationToken) -> Result<impl Future<Output = ()> +
 async fn serve(run: Run, stop: &CancellationToken) -> Result<(), String> {
     let config = Config::incluster().map_err(|error| format!("this is not a pod with a token: {error}"))?;
     let client = Client::try_from(config).map_err(|error| format!("no client: {error}"))?;
-    let sink = lines_to_stdout()?;
     let identity = WorkerIdentity {
         namespace: run.namespace,
         name: run.pod_name,
@@ -185,7 +179,8 @@ async fn serve(run: Run, stop: &CancellationToken) -> Result<(), String> {
     options.grace = Duration::from_secs(run.grace_seconds);
     loop {
         let link = Link::new(run.socket.clone(), run.key_file.clone());
-        let mut runner = ShimRunner::new(link, Limits::default(), Arc::clone(&sink));
+        // The shim prints the lines of user code itself.
+        let mut runner = ShimRunner::new(link, Limits::default(), Arc::new(NoLogs));
         // A worker without a place to run anything in says nothing of itself: its image may never come.
         match stop.run_until_cancelled(runner.connected()).await {
             None => {
@@ -216,57 +211,6 @@ async fn serve(run: Run, stop: &CancellationToken) -> Result<(), String> {
                 }
                 return Err(format!("the work here is over: {exit:?}"));
             }
-        }
-    }
-}
-
-/// Lines of user code, as JSON objects on standard output.
-struct Stdout(SyncSender<Vec<LogLine>>);
-
-impl LogSink for Stdout {
-    fn append(&self, lines: Vec<LogLine>) -> Result<(), Vec<LogLine>> {
-        match self.0.try_send(lines) {
-            Err(TrySendError::Full(lines)) => Err(lines),
-            // Disconnected: nobody reads them any more.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
-        }
-    }
-
-    fn lost(&self, lines: u64) {
-        tracing::warn!(
-            lines,
-            "lines of user code were dropped: standard output is not read fast enough"
-        );
-    }
-}
-
-fn lines_to_stdout() -> Result<Arc<dyn LogSink>, String> {
-    let (sender, receiver) = sync_channel(BATCHES);
-    std::thread::Builder::new()
-        .name("lines".to_owned())
-        .spawn(move || print(&receiver))
-        .map_err(|error| format!("no thread for the lines of user code: {error}"))?;
-    Ok(Arc::new(Stdout(sender)))
-}
-
-fn print(lines: &Receiver<Vec<LogLine>>) {
-    for batch in lines {
-        let mut text = Vec::new();
-        for line in batch {
-            let tagged = json!({
-                "step": line.step.as_ref(),
-                "partition": line.partition,
-                "attempt": line.attempt,
-                "stream": line.stream,
-                "cut": line.cut,
-                "line": String::from_utf8_lossy(&line.line),
-            });
-            text.extend_from_slice(tagged.to_string().as_bytes());
-            text.push(b'\n');
-        }
-        if let Err(error) = io::stdout().lock().write_all(&text) {
-            tracing::warn!(%error, "lines of user code cannot be written any more");
-            return;
         }
     }
 }

@@ -21,8 +21,9 @@ pub use key::LinkKey;
 pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 
-/// The version of the protocol; the first frame of each side carries it.
-pub const VERSION: u16 = 1;
+/// The version of the protocol; the first frame of each side carries it. Both ends of a pod come from one image, so there is no
+/// other to talk with: 2 tells the shim whose lines it prints.
+pub const VERSION: u16 = 2;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;

@@ -25,13 +25,20 @@ fn input() -> impl Strategy<Value = InputShape> {
 
 fn to_shim() -> impl Strategy<Value = ToShim> {
     let program = (
-        (any::<u8>(), any::<u16>(), vec(".{0,20}", 0..4), option::of(".{0,200}")),
+        (
+            any::<u8>(),
+            ".{0,20}",
+            any::<u16>(),
+            vec(".{0,20}", 0..4),
+            option::of(".{0,200}"),
+        ),
         (vec(".{0,20}", 0..4), pairs(), any::<u64>(), option::of(any::<u32>())),
     )
         .prop_map(
-            |((slot, concurrency, command, script), (args, env, grace_millis, results_limit))| {
+            |((slot, step, concurrency, command, script), (args, env, grace_millis, results_limit))| {
                 ToShim::Program(ProgramFrame {
                     slot,
+                    step,
                     concurrency,
                     command,
                     script,
@@ -42,11 +49,14 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
                 })
             },
         );
-    let start = (any::<u64>(), any::<u8>(), option::of(any::<u64>()), pairs(), input()).prop_map(
-        |(attempt, slot, timeout_millis, env, input)| {
+    let which = (any::<u64>(), any::<u8>(), any::<u64>(), any::<u32>());
+    let start = (which, option::of(any::<u64>()), pairs(), input()).prop_map(
+        |((attempt, slot, partition, number), timeout_millis, env, input)| {
             ToShim::Start(StartFrame {
                 attempt,
                 slot,
+                partition,
+                number,
                 timeout_millis,
                 env,
                 input,
@@ -197,8 +207,8 @@ fn impossible_frames_are_told_apart() {
 
 #[test]
 fn a_list_of_four_billion_entries_takes_no_memory() {
-    // A program of slot 0, concurrency 1, whose command claims u32::MAX entries.
-    let mut wire = vec![8, 0, 0, 0, 2, 0, 1, 0];
+    // A program of slot 0, of a step without a name, concurrency 1, whose command claims u32::MAX entries.
+    let mut wire = vec![12, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0];
     wire.extend_from_slice(&u32::MAX.to_le_bytes());
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(&wire);

@@ -63,6 +63,8 @@ pub enum ToShim {
 pub struct ProgramFrame {
     /// Below [`super::PROGRAM_SLOTS`].
     pub slot: u8,
+    /// The step, for the lines that its attempts print.
+    pub step: String,
     /// How many attempts of this program may run at once.
     pub concurrency: u16,
     /// The command and its first arguments; may be empty with a script.
@@ -86,6 +88,10 @@ pub struct StartFrame {
     pub attempt: u64,
     /// The slot of its program.
     pub slot: u8,
+    /// The partition, for the lines that it prints.
+    pub partition: u64,
+    /// Which attempt at the partition it is, from 1.
+    pub number: u32,
     /// How long it may run, in milliseconds.
     pub timeout_millis: Option<u64>,
     /// The partition's own environment.
@@ -123,6 +129,7 @@ impl Frame for ToShim {
             Self::Program(program) => {
                 out.put_u8(2);
                 out.put_u8(program.slot);
+                put_bytes(out, program.step.as_bytes());
                 out.put_u16_le(program.concurrency);
                 put_list(out, &program.command, |out, text| put_bytes(out, text.as_bytes()));
                 put_optional(out, program.script.as_ref(), |out, text| {
@@ -137,6 +144,8 @@ impl Frame for ToShim {
                 out.put_u8(3);
                 out.put_u64_le(start.attempt);
                 out.put_u8(start.slot);
+                out.put_u64_le(start.partition);
+                out.put_u32_le(start.number);
                 put_optional(out, start.timeout_millis, BufMut::put_u64_le);
                 put_list(out, &start.env, put_pair);
                 match &start.input {
@@ -192,6 +201,7 @@ impl Frame for ToShim {
             },
             2 => Self::Program(ProgramFrame {
                 slot: body.u8("slot")?,
+                step: body.text("step")?,
                 concurrency: body.u16("concurrency")?,
                 command: body.list("command", Fields::text)?,
                 script: body.optional("script", Fields::text)?,
@@ -203,6 +213,8 @@ impl Frame for ToShim {
             3 => Self::Start(StartFrame {
                 attempt: body.u64("attempt")?,
                 slot: body.u8("slot")?,
+                partition: body.u64("partition")?,
+                number: body.u32("number")?,
                 timeout_millis: body.optional("timeout", Fields::u64)?,
                 env: body.list("env", Fields::pair)?,
                 input: match body.u8("input")? {

@@ -104,6 +104,8 @@ impl Outbox {
         let start = StartFrame {
             attempt: id.0,
             slot,
+            partition: attempt.partition,
+            number: attempt.attempt,
             timeout_millis,
             env,
             input: shape,

@@ -6,6 +6,8 @@
 //! and says the key first. User code can connect to the socket too, but does not know the key: it is in the memory of the shim,
 //! which is made unreadable for processes of the same user, and in the worker's own files.
 //!
+//! What user code prints is printed here, on standard output, each line with its step, partition and attempt: the log of the container.
+//!
 //! It never ends with 0: in an Indexed Job that would mean that the index is done for good.
 
 use std::io::{self, Write as _};
@@ -19,9 +21,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use super::clock::Moment;
-use super::serve::{Membership, Server};
+use super::outlet::Printer;
+use super::serve::{Kept, Membership, Server};
 use super::signals::Signals;
-use super::{Config, ShimError, told};
+use super::{Config, ShimError, now, told};
 
 /// The exit code after a drain, or after a signal while there was no worker: as of a process that TERM has ended.
 pub const ENDED: u8 = 143;
@@ -59,7 +62,8 @@ impl Container {
         // Whoever has the same user could else read the key, or take the socket.
         nix::sys::prctl::set_dumpable(false).map_err(|errno| ShimError::System("protect its memory", errno.into()))?;
         let mut signals = Signals::receive()?;
-        let mut key = None;
+        let printer = Printer::stdout().map_err(|error| ShimError::System("write to standard output", error))?;
+        let mut membership = Membership::Linked(Kept { key: None, printer });
         let mut until = now()?.after(self.patience);
         loop {
             let Some(socket) = self.connect(&mut signals, until)? else {
@@ -78,7 +82,11 @@ impl Container {
             if let Some(scratch) = &self.scratch {
                 config.places.disk.clone_from(scratch);
             }
-            let served = Server::new(config, signals.again()?, Membership::Linked(key))?.run()?;
+            let served = Server::new(config, signals.again()?, membership)?.run()?;
+            membership = served.membership;
+            if let Some(printer) = membership.printer() {
+                printer.finish()?;
+            }
             if served.drained {
                 return Ok(ENDED);
             }
@@ -88,7 +96,6 @@ impl Container {
                 // Not accepted, or by a worker that died: no haste.
                 rest(&mut signals, PAUSE.1)?;
             }
-            key = served.key;
         }
     }
 
@@ -125,8 +132,4 @@ fn try_connect(path: &Path) -> nix::Result<UnixStream> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(UnixStream::from(socket))
-}
-
-fn now() -> Result<Moment, ShimError> {
-    Moment::now().map_err(|error| ShimError::System("read the clock", error.into()))
 }

@@ -3,17 +3,34 @@
 //! The shim and all that it starts are one cgroup (in a container, the container's). When what cannot be given back
 //! reaches [`HIGH_PERCENT`] of the limit, the shim ends the attempt that holds most: a failed attempt, where the kernel would
 //! choose any process of the container, the shim included. Page cache is not counted: reading large files fills it, and the
-//! kernel takes it back by itself. Shims that share a cgroup, as those of a local run do, each end one. Only the limit of the shim's own cgroup is known, not one further up; an attempt that
-//! takes the rest between two looks is still the kernel's.
+//! kernel takes it back by itself. Shims that share a cgroup, as those of a local run do, each end one. Only the limit of the
+//! shim's own cgroup is known, not one further up.
+//!
+//! An attempt that takes the rest between two looks is the kernel's. The kernel counts whom it kills, before it kills: an attempt that
+//! a SIGKILL has ended, which the shim did not send, and since whose start that count has risen, was out of memory.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// From so many hundredths of the limit on, an attempt is ended.
 const HIGH_PERCENT: u64 = 95;
 
 /// Attempts that together hold less than so many hundredths of the limit are not to blame.
 const BLAME_PERCENT: u64 = 10;
+
+/// Between two looks at most: while nothing grows.
+pub(super) const LONGEST: Duration = Duration::from_millis(100);
+
+/// Between two looks at least.
+const SHORTEST: Duration = Duration::from_millis(4);
+
+/// Memory that grows by so little between two looks is not hurried after.
+const STEADY: u64 = 64 << 10;
+
+/// No file that counts kills is as long.
+const COUNTS: usize = 1024;
 
 /// What version 1 says for "no limit" is the largest number of whole pages; nobody has half as much.
 const NO_LIMIT: u64 = 1 << 62;
@@ -44,6 +61,18 @@ pub(super) struct Level {
 impl Level {
     pub(super) fn is_high(self) -> bool {
         u128::from(self.used) * 100 >= u128::from(self.limit) * u128::from(HIGH_PERCENT)
+    }
+
+    /// After how long to look again, if so much was added in that time: in half the time in which it would be high at that pace,
+    /// so that a pace that doubles meanwhile is still met.
+    pub(super) fn look_after(self, grown: u64, during: Duration) -> Duration {
+        if grown <= STEADY || self.is_high() {
+            return LONGEST;
+        }
+        let high = u128::from(self.limit) * u128::from(HIGH_PERCENT) / 100;
+        let left = high.saturating_sub(u128::from(self.used));
+        let nanos = left.saturating_mul(during.as_nanos()) / u128::from(grown) / 2;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).clamp(SHORTEST, LONGEST)
     }
 
     /// Which of the attempts that hold so many bytes is to be ended: the largest. None, if all of them hold next to nothing of
@@ -100,30 +129,54 @@ impl Cgroup {
         self.limit().is_some()
     }
 
-    fn kills(&self) -> Option<u64> {
-        number(&self.read("memory.events")?, "oom_kill")
+    /// The file in which the kernel counts whom it has killed here. That of version 2 counts for the cgroups below, too, and so holds
+    /// all that `memory.events.local` does.
+    fn kills(&self) -> Option<File> {
+        let file = match self.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        File::open(self.directory.join(file)).ok()
     }
 }
 
-/// Counts the processes that the kernel has killed for want of memory in the shim's cgroup (version 2).
+/// Counts the processes that the kernel has killed for want of memory in the shim's cgroup.
 pub(super) struct OomKills {
-    cgroup: Option<Cgroup>,
-    seen: u64,
+    /// Kept open: it is read at each attempt's start.
+    counts: Option<File>,
+    /// So many were answered for by an attempt, or are nobody's here.
+    answered: u64,
 }
 
 impl OomKills {
-    /// Begins to count. Where there is no such cgroup, nothing is ever counted.
-    pub(super) fn watch(cgroup: Option<Cgroup>) -> Self {
-        let mut this = Self { cgroup, seen: 0 };
-        this.rose();
+    /// Begins to count. Where there is no such cgroup, or its kernel does not count, nothing is ever counted.
+    pub(super) fn watch(cgroup: Option<&Cgroup>) -> Self {
+        let mut this = Self {
+            counts: cgroup.and_then(Cgroup::kills),
+            answered: 0,
+        };
+        this.answered = this.count();
         this
     }
 
-    /// Whether there were any since the last time this was asked.
-    pub(super) fn rose(&mut self) -> bool {
-        let now = self.cgroup.as_ref().and_then(Cgroup::kills).unwrap_or(self.seen);
-        let before = std::mem::replace(&mut self.seen, now);
-        now > before
+    /// How many there were up to now.
+    pub(super) fn count(&self) -> u64 {
+        let mut text = [0; COUNTS];
+        let read = self.counts.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
+        let text = text.get(..read.unwrap_or(0)).unwrap_or_default();
+        let count = std::str::from_utf8(text).ok().and_then(|text| number(text, "oom_kill"));
+        count.unwrap_or(self.answered)
+    }
+
+    /// Whether an attempt, at whose start there were so many, may have been killed by the kernel: then it answers for one, which no
+    /// other attempt can any more.
+    pub(super) fn answers(&mut self, at_start: u64) -> bool {
+        let accounted = self.answered.max(at_start);
+        let killed = self.count() > accounted;
+        if killed {
+            self.answered = accounted.saturating_add(1);
+        }
+        killed
     }
 }
 

@@ -12,7 +12,9 @@
 //!   moment up to which the worker lets it go on. TERM, then after the grace KILL.
 //! - The socket's end is the end of everything: children are killed at once, private files removed.
 //! - Where memory has a limit, the attempt that holds most is ended shortly before it is reached (see `memory`).
-//! - Memory is bounded: output stays in the children's pipes while the worker does not read; input goes to files.
+//! - Lines of output go to the worker; in a container of its own the shim prints them on standard output, tagged.
+//! - Memory is bounded: output stays in the children's pipes while it is not taken; input goes to files. A standard output that
+//!   nobody reads holds up what prints for a moment, then lines are dropped and counted.
 //!
 //! Failure modes: frames that break the protocol end the shim (exit code 2) and with it all that runs; a SIGKILL of the
 //! shim leaves its children to whoever started it: they carry the variable [`MARK`] in their environment.
@@ -25,6 +27,7 @@ mod input;
 mod lines;
 mod link;
 mod memory;
+mod outlet;
 mod program;
 mod results;
 mod running;
@@ -42,6 +45,7 @@ use std::time::Duration;
 
 use crate::frames::FrameError;
 
+use clock::Moment;
 use serve::{Membership, Server};
 use signals::Signals;
 
@@ -126,6 +130,10 @@ pub fn main(config: Config) -> ExitCode {
         Ok(_) | Err(ShimError::Left) => ExitCode::SUCCESS,
         Err(error) => told(&error),
     }
+}
+
+fn now() -> Result<Moment, ShimError> {
+    Moment::now().map_err(|error| ShimError::System("read the clock", error.into()))
 }
 
 fn told(error: &ShimError) -> ExitCode {

@@ -9,12 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::MARK;
 use super::expand::expand;
+use super::outlet::Tag;
 use crate::frames::{Outcome, ProgramFrame, StartFrame};
 
 /// Names that begin like this are ours: those of the shim's own environment are not handed down.
@@ -46,6 +48,7 @@ impl NotStarted {
 /// A program that attempts can be started of.
 pub(super) struct Program {
     frame: ProgramFrame,
+    step: Arc<str>,
     /// The script's file, once it has been written.
     script: Option<PathBuf>,
     inherited: Vec<(OsString, OsString)>,
@@ -69,10 +72,20 @@ impl Program {
             .filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes()))
             .collect();
         Self {
+            step: Arc::from(frame.step.as_str()),
             frame,
             script,
             inherited,
             found: None,
+        }
+    }
+
+    /// What the lines of an attempt are of.
+    pub(super) fn tag(&self, attempt: &StartFrame) -> Tag {
+        Tag {
+            step: Arc::clone(&self.step),
+            partition: attempt.partition,
+            number: attempt.number,
         }
     }
 

@@ -18,8 +18,8 @@ use super::clock::Moment;
 use super::family;
 use super::input::{Feed, Input};
 use super::lines::Lines;
-use super::link::Link;
-use crate::frames::{FromShim, MAX_MESSAGE, Outcome, Stream};
+use super::outlet::{Outlet, Tag};
+use crate::frames::{MAX_MESSAGE, Outcome, Stream};
 
 /// Why the shim ended an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,15 @@ enum Phase {
 
 pub(super) struct Running {
     pub(super) attempt: u64,
+    tag: Tag,
     pub(super) slot: u8,
     pub(super) leader: Pid,
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
     /// Counts the attempts of this shim.
     pub(super) number: u64,
+    /// How many the kernel had killed for want of memory when it started.
+    pub(super) kills_before: u64,
     pub(super) feed: Option<Feed>,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
@@ -85,8 +88,10 @@ impl Output {
 /// What a `Running` is made of.
 pub(super) struct Parts {
     pub(super) attempt: u64,
+    pub(super) tag: Tag,
     pub(super) slot: u8,
     pub(super) number: u64,
+    pub(super) kills_before: u64,
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
     pub(super) grace: Duration,
@@ -100,11 +105,13 @@ impl Running {
         let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         Ok(Self {
             attempt: parts.attempt,
+            tag: parts.tag,
             slot: parts.slot,
             leader,
             input: parts.input,
             results: parts.results,
             number: parts.number,
+            kills_before: parts.kills_before,
             feed,
             stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout)?,
             stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr)?,
@@ -219,31 +226,29 @@ impl Running {
         text.chars().take(MAX_MESSAGE / 4).collect()
     }
 
-    /// Reads output until the pipes are empty or the worker has enough to take.
-    pub(super) fn read(&mut self, link: &mut Link, buffer: &mut [u8]) -> Result<(), ShimError> {
-        let attempt = self.attempt;
+    /// Reads output until the pipes are empty or there is enough to be taken.
+    pub(super) fn read(&mut self, outlet: &mut Outlet<'_>, buffer: &mut [u8]) -> Result<(), ShimError> {
+        let (attempt, tag) = (self.attempt, &self.tag);
         let last_error = &mut self.last_error;
+        let at_once = outlet.at_once(buffer.len());
+        let buffer = buffer.get_mut(..at_once).unwrap_or_default();
         for output in [&mut self.stdout, &mut self.stderr] {
             let stream = output.stream;
             let mut sent = Ok(());
-            let mut emit = |line: Bytes, cut: bool| {
-                if stream == Stream::Stderr && !line.iter().all(u8::is_ascii_whitespace) {
-                    *last_error = line.slice(..line.len().min(MAX_MESSAGE));
-                }
-                if sent.is_ok() {
-                    sent = link.send(&FromShim::Log {
-                        attempt,
-                        stream,
-                        cut,
-                        line,
-                    });
-                }
-            };
             // So many reads in one turn: nobody else waits while one attempt floods.
             let mut turns = 4;
             while turns > 0
+                && outlet.has_room()
                 && let Some(pipe) = &output.pipe
             {
+                let mut emit = |line: Bytes, cut: bool| {
+                    if stream == Stream::Stderr && !line.iter().all(u8::is_ascii_whitespace) {
+                        *last_error = line.slice(..line.len().min(MAX_MESSAGE));
+                    }
+                    if sent.is_ok() {
+                        sent = outlet.line(attempt, tag, stream, cut, line);
+                    }
+                };
                 turns -= 1;
                 match nix::unistd::read(pipe, buffer) {
                     Ok(0) => {
@@ -262,20 +267,15 @@ impl Running {
     }
 
     /// Gives the last lines of pipes that are given up.
-    pub(super) fn close(&mut self, link: &mut Link) -> Result<(), ShimError> {
-        let attempt = self.attempt;
+    pub(super) fn close(&mut self, outlet: &mut Outlet<'_>) -> Result<(), ShimError> {
+        let (attempt, tag) = (self.attempt, &self.tag);
         for output in [&mut self.stdout, &mut self.stderr] {
             let stream = output.stream;
             let mut sent = Ok(());
             if output.pipe.take().is_some() {
-                output.lines.finish(|line, cut| {
-                    sent = link.send(&FromShim::Log {
-                        attempt,
-                        stream,
-                        cut,
-                        line,
-                    });
-                });
+                output
+                    .lines
+                    .finish(|line, cut| sent = outlet.line(attempt, tag, stream, cut, line));
             }
             sent?;
         }

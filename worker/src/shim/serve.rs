@@ -21,12 +21,13 @@ use super::family::Strays;
 use super::input::{Feed, Input, Stdin};
 use super::link::Link;
 use super::memory::{Cgroup, OomKills};
+use super::outlet::{Outlet, Printer};
 use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
 use super::running::{Cause, Parts, Running};
 use super::scratch::Scratch;
 use super::signals::Signals;
-use super::{Config, ShimError};
+use super::{Config, ShimError, now};
 use crate::frames::{FromShim, LinkKey, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
 
 /// Reports wait so long for others to go with, while there is work in the queue.
@@ -41,6 +42,9 @@ const HOLD_QUEUE: usize = 3;
 /// Longest sleep while something runs: `poll` does not count the time that the machine sleeps, deadlines do.
 const NAP: Duration = Duration::from_secs(5);
 
+/// What shells add to the number of a signal that has ended a command, to make it their own exit code.
+const SHELL_SIGNAL: i32 = 128;
+
 /// An attempt that has not started.
 struct Queued {
     frame: StartFrame,
@@ -52,8 +56,35 @@ struct Queued {
 pub(super) enum Membership {
     /// The socket was inherited: there is nobody else at its other end.
     Inherited,
-    /// The socket was made by connecting, and may have to be again: with this key, once the worker has given it.
-    Linked(Option<LinkKey>),
+    /// The socket was made by connecting, and may have to be again.
+    Linked(Kept),
+}
+
+/// What a shim in a container of its own keeps from one connection to the next.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// By which the worker knows it again, once the worker has given it.
+    pub(super) key: Option<LinkKey>,
+    /// Prints the lines of user code.
+    pub(super) printer: Printer,
+}
+
+impl Membership {
+    /// What prints the lines of user code, if that is done here.
+    pub(super) fn printer(&mut self) -> Option<&mut Printer> {
+        match self {
+            Self::Inherited => None,
+            Self::Linked(kept) => Some(&mut kept.printer),
+        }
+    }
+
+    /// Where the lines of user code go.
+    fn outlet<'a>(&'a mut self, link: &'a mut Link) -> Outlet<'a> {
+        match self {
+            Self::Inherited => Outlet::Worker(link),
+            Self::Linked(kept) => Outlet::Here(&mut kept.printer),
+        }
+    }
 }
 
 /// How a connection was served to its end.
@@ -63,8 +94,8 @@ pub(super) struct Served {
     pub(super) drained: bool,
     /// Whether the worker had greeted.
     pub(super) greeted: bool,
-    /// The key that the worker gave, now or before.
-    pub(super) key: Option<LinkKey>,
+    /// What the next connection is made with.
+    pub(super) membership: Membership,
 }
 
 pub(super) struct Server {
@@ -127,7 +158,7 @@ impl Server {
             lease: None,
             unsent_since: None,
             pressure: Pressure::watch(cgroup.as_ref()),
-            oom: OomKills::watch(cgroup),
+            oom: OomKills::watch(cgroup.as_ref()),
             null: File::open("/dev/null").map_err(system("open /dev/null"))?,
             buffer: vec![0; 64 << 10].into(),
         })
@@ -140,20 +171,16 @@ impl Server {
         self.end_everything()?;
         // A worker that goes while the shim drains has drained, too.
         let drained = served? || self.draining;
-        let key = match self.membership {
-            Membership::Inherited => None,
-            Membership::Linked(key) => key,
-        };
         Ok(Served {
             drained,
             greeted: self.greeted,
-            key,
+            membership: self.membership,
         })
     }
 
     /// Says whether it was a drain that has ended.
     fn serve(&mut self) -> Result<bool, ShimError> {
-        if let Membership::Linked(Some(key)) = &self.membership {
+        if let Membership::Linked(Kept { key: Some(key), .. }) = &self.membership {
             let key = key.clone();
             self.link.send(&FromShim::Key { key })?;
         }
@@ -172,6 +199,10 @@ impl Server {
                 wake = earlier(wake, Some(hold));
             } else if !self.link.flush()? {
                 return Ok(false);
+            }
+            if let Some(printer) = self.membership.printer() {
+                printer.write(now);
+                wake = earlier(wake, printer.next_due());
             }
             for (source, flags) in self.wait(now, wake)? {
                 match source {
@@ -212,7 +243,7 @@ impl Server {
             running.tick(now);
         }
         self.relieve(now);
-        let (room, mut index) = (self.link.has_room(), 0);
+        let (room, mut index) = (self.has_room(), 0);
         while let Some(running) = self.running.get(index) {
             if running.has_exited() && (running.is_closed() || (room && running.is_overdue(now))) {
                 let running = self.running.swap_remove(index);
@@ -260,7 +291,13 @@ impl Server {
             PollFd::new(self.link.as_fd(), socket),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
-        let room = self.link.has_room();
+        let room = self.has_room();
+        if let Membership::Linked(kept) = &self.membership
+            && kept.printer.is_waiting()
+        {
+            sources.push(Source::Output);
+            fds.push(PollFd::new(kept.printer.as_fd(), PollFlags::POLLOUT));
+        }
         for running in &self.running {
             if room {
                 for pipe in [&running.stdout.pipe, &running.stderr.pipe].into_iter().flatten() {
@@ -320,7 +357,7 @@ impl Server {
             ToShim::Kill { attempt } => self.kill(attempt, now)?,
             ToShim::Extend { millis } => self.lease = Some(now.after(Duration::from_millis(millis))),
             ToShim::Key { key } => match &mut self.membership {
-                Membership::Linked(known @ None) => *known = Some(key),
+                Membership::Linked(Kept { key: known @ None, .. }) => *known = Some(key),
                 _ => return protocol("a key that nobody has asked for".to_owned()),
             },
             ToShim::Ping { nonce } => self.link.send(&FromShim::Pong { nonce })?,
@@ -404,20 +441,23 @@ impl Server {
         if self.quiet_by.is_some_and(|moment| moment > now) {
             return Ok(());
         }
-        while self.link.has_room()
+        while self.has_room()
             && let Some(queued) = self.queue.front()
             && queued.input.is_whole()
             && let Some(Some(program)) = self.programs.get_mut(usize::from(queued.frame.slot))
             && self.running.len() < program.concurrency()
             && let Some(mut queued) = self.queue.pop_front()
         {
+            let kills_before = self.oom.count();
             match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
                 Ok((child, feed, results)) => {
                     self.started += 1;
                     let parts = Parts {
                         attempt: queued.frame.attempt,
+                        tag: program.tag(&queued.frame),
                         slot: queued.frame.slot,
                         number: self.started,
+                        kills_before,
                         input: queued.input,
                         results,
                         grace: program.grace(),
@@ -447,11 +487,14 @@ impl Server {
     }
 
     fn finish(&mut self, mut running: Running, now: Moment) -> Result<(), ShimError> {
-        running.close(&mut self.link)?;
+        running.close(&mut self.membership.outlet(&mut self.link))?;
         let mut outcome = running.outcome();
         let (mut found, mut message) = (None, String::new());
-        if outcome == Outcome::Signal(Signal::SIGKILL as i32) && self.oom.rose() {
+        // One that the shim has ended for its memory may have been the kernel's choice in the same moment.
+        let killed = is_killed(outcome) || outcome == Outcome::OutOfMemory;
+        if killed && self.oom.answers(running.kills_before) && outcome != Outcome::OutOfMemory {
             outcome = Outcome::OutOfMemory;
+            running.why = Some("the kernel killed it because memory ran out".to_owned());
         }
         if outcome != Outcome::Exit(0) {
             let why = running.why.take().filter(|_| outcome == Outcome::OutOfMemory);
@@ -493,12 +536,20 @@ impl Server {
     }
 
     fn read_outputs(&mut self) -> Result<(), ShimError> {
+        let mut outlet = self.membership.outlet(&mut self.link);
         for running in &mut self.running {
-            if self.link.has_room() {
-                running.read(&mut self.link, &mut self.buffer)?;
-            }
+            running.read(&mut outlet, &mut self.buffer)?;
         }
         Ok(())
+    }
+
+    /// Whether more of what attempts do may be told: to the worker, and to whoever reads their lines.
+    fn has_room(&self) -> bool {
+        let printed = match &self.membership {
+            Membership::Inherited => true,
+            Membership::Linked(kept) => kept.printer.has_room(),
+        };
+        printed && self.link.has_room()
     }
 
     fn lease_is_over(&self, now: Moment) -> bool {
@@ -546,8 +597,10 @@ fn remove_input(input: &mut Input) {
     let _ = input.remove();
 }
 
-fn now() -> Result<Moment, ShimError> {
-    Moment::now().map_err(|error| ShimError::System("read the clock", error.into()))
+/// Whether SIGKILL has ended its first process, or one whose end a shell passes on as its own.
+fn is_killed(outcome: Outcome) -> bool {
+    let kill = Signal::SIGKILL as i32;
+    outcome == Outcome::Signal(kill) || outcome == Outcome::Exit(SHELL_SIGNAL + kill)
 }
 
 fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {

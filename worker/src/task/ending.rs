@@ -149,7 +149,10 @@ impl Session {
     /// Settles a partition.
     fn settle(&mut self, flight: &Flight, given: &Given<'_>) {
         match add_to(&mut self.machine, self.clock.now(), flight, given) {
-            Ok(commands) => self.obey(commands),
+            Ok(commands) => {
+                self.tally.add();
+                self.obey(commands);
+            }
             Err(NotTaken::Results(error)) if error.is_of_partition() => {
                 let reason = Reason::BadResult;
                 self.failed(flight.clone(), reason, &error.to_string());
@@ -164,6 +167,7 @@ impl Session {
         let mut alone = Settlement::default();
         match add(&mut alone, None, flight, given) {
             Ok(()) => {
+                self.tally.add();
                 if let Some(owner) = self.machine.owner(flight.task) {
                     self.event(Event::Full(owner));
                 }

@@ -30,6 +30,7 @@ mod attempts;
 mod ending;
 mod runs;
 mod session;
+mod tally;
 
 /// Who a worker is.
 #[derive(Clone, Debug, PartialEq, Eq)]

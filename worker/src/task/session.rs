@@ -29,6 +29,7 @@ use super::{
     Exit, Options, WorkerError, WorkerIdentity,
     attempts::{Attempts, Flight, Prepared},
     runs::Runs,
+    tally::Tally,
 };
 use crate::{
     desk::DeskApi,
@@ -113,6 +114,7 @@ pub(super) struct Session {
     uid: Option<String>,
     gone: bool,
     runner_ended: bool,
+    pub(super) tally: Tally,
     runs: Runs,
     spans: ShardSpans,
     pub(super) attempts: Attempts,
@@ -159,6 +161,7 @@ impl Session {
             uid: None,
             gone: false,
             runner_ended: false,
+            tally: Tally::new(Instant::now()),
             runs: Runs::default(),
             spans: ShardSpans::default(),
             attempts: Attempts::default(),

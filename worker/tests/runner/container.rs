@@ -1,5 +1,6 @@
 //! The shim as the entry point of a container: it connects, is known again, and ends as a container should.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -9,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use braid_worker::frames::{FromShim, LinkKey, VERSION, encode};
+use braid_worker::runner::logs::{Stream, TaggedLine};
 use braid_worker::runner::{Ending, Failure, Limits, Link, Runner};
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
@@ -57,8 +59,26 @@ impl Pod {
             .arg("--connect")
             .arg(self.socket())
             .args(["--patience", patience])
+            .stdout(File::create(self.dir.path().join("printed")).unwrap())
             .stderr(Stdio::null());
         command
+    }
+
+    /// The log of the container: what the shim has printed.
+    fn printed(&self) -> Vec<TaggedLine<'static>> {
+        let text = std::fs::read_to_string(self.dir.path().join("printed")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The same, once it has so many lines.
+    async fn texts(&self, count: usize) -> Vec<String> {
+        soon(async {
+            while self.printed().len() < count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        self.printed().into_iter().map(|line| line.line.into_owned()).collect()
     }
 }
 
@@ -129,7 +149,7 @@ async fn it_does_not_matter_who_is_there_first() {
     let mut bench = pod.worker(patient());
     bench.prepare(sh("echo $COLOUR")).await;
     assert_eq!(bench.run(|_| ()).await.ending, DONE);
-    assert_eq!(bench.texts(), ["green"]);
+    assert_eq!(pod.texts(1).await, ["green"]);
     // While the shim is there nobody can connect.
     assert!(!pod.socket().exists());
 
@@ -202,7 +222,7 @@ async fn who_does_not_know_the_key_is_not_taken_for_the_shim() {
     bench.prepare(sh("echo me")).await;
     send(shim.pid(), Signal::SIGCONT);
     assert_eq!(bench.run(|_| ()).await.ending, DONE);
-    assert_eq!(bench.texts(), ["me"]);
+    assert_eq!(pod.texts(1).await, ["me"]);
     for answer in hostile {
         assert_eq!(answer.join().unwrap(), b"", "a stranger was told something");
     }
@@ -304,7 +324,61 @@ async fn its_memory_is_not_its_users() {
     let script = "cat /proc/$PPID/environ /proc/$PPID/maps || ls /proc/$PPID/fd || echo refused";
     bench.prepare(sh(script)).await;
     assert_eq!(bench.run(|_| ()).await.ending, DONE);
-    let texts = bench.texts();
+    let texts = pod.texts(1).await;
     // The order of lines of two streams is not known.
     assert!(texts.iter().any(|text| text == "refused"), "{texts:?}");
+}
+
+#[tokio::test]
+async fn what_user_code_prints_is_the_log_of_its_container() {
+    let pod = Pod::new();
+    let _shim = pod.shim("30");
+    let mut bench = pod.worker(patient());
+    let script = "echo out; echo 'bad \"luck\"' >&2; printf unended; exit 3";
+    bench.prepare(sh(script)).await;
+    let ended = bench.run(|attempt| attempt.attempt = 5).await;
+    // What a failure is told with does not come from the log.
+    assert_eq!(message(&ended.ending), "bad \"luck\"");
+    pod.texts(3).await;
+    let mut lines = pod.printed();
+    lines.sort_by(|one, other| one.line.cmp(&other.line));
+    let line = |stream, text: &'static str| TaggedLine {
+        step: "count".into(),
+        partition: 101,
+        attempt: 5,
+        stream,
+        cut: false,
+        line: text.into(),
+    };
+    let wanted = [
+        line(Stream::Stderr, "bad \"luck\""),
+        line(Stream::Stdout, "out"),
+        line(Stream::Stdout, "unended"),
+    ];
+    assert_eq!(lines, wanted);
+    assert!(bench.logged().is_empty(), "the worker has none of it");
+}
+
+/// Somebody reads the log so slowly that it stands still: attempts end all the same, and the shim answers.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let pod = Pod::new();
+    let mut command = pod.command("30");
+    let mut shim = Main(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut bench = pod.worker(patient());
+    bench
+        .prepare(sh(
+            "i=0; while [ $i -lt 4 ]; do head -c 100000 /dev/zero | tr '\\0' '\\n'; i=$((i+1)); done",
+        ))
+        .await;
+    for _ in 0..3 {
+        assert_eq!(bench.run(|_| ()).await.ending, DONE);
+    }
+    // A million lines, each a hundred bytes where it is printed, were not kept.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", shim.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = peak.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!(kilobytes < 64 << 10, "{peak}");
+    drop(shim.0.stdout.take());
+    assert_eq!(bench.run(|_| ()).await.ending, DONE);
 }

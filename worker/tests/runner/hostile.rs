@@ -58,6 +58,7 @@ fn hello() -> ToShim {
 fn program(slot: u8) -> ToShim {
     ToShim::Program(ProgramFrame {
         slot,
+        step: "work".to_owned(),
         concurrency: 1,
         command: vec!["sleep".to_owned(), "1000".to_owned()],
         script: None,
@@ -72,6 +73,8 @@ fn start(attempt: u64, slot: u8, input: InputShape) -> ToShim {
     ToShim::Start(StartFrame {
         attempt,
         slot,
+        partition: attempt,
+        number: 1,
         timeout_millis: None,
         env: Vec::new(),
         input,

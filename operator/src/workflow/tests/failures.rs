@@ -3,6 +3,7 @@
 use braid_crds::status::Deferred;
 
 use super::*;
+use crate::pods::Death;
 
 #[test]
 fn too_many_failures_stop_the_step_and_skip_what_follows() {
@@ -92,6 +93,15 @@ fn a_lost_worker_is_sealed_its_commit_counts_and_the_rest_is_run_by_others() {
 
 #[test]
 fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
+    one_partition_kills(Death::Unknown, "WorkerDied", "its worker died");
+}
+
+#[test]
+fn of_what_workers_die_is_told() {
+    one_partition_kills(Death::OutOfMemory, "OutOfMemory", "for want of memory");
+}
+
+fn one_partition_kills(death: Death, reason: &str, words: &str) {
     let mut spec = over(&json!([range("a", 10)]));
     spec["steps"][0]["maxFailedPartitions"] = json!(1);
     let mut world = World::new(&spec, 2);
@@ -115,7 +125,7 @@ fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
                 if cursor > shard.start {
                     status.shards.push(commit);
                 }
-                world.workers[index].1 = Liveness::Died;
+                world.workers[index].1 = Liveness::Died(death);
                 let mut next = worker(world.workers.len() + round);
                 next.metadata.name = Some(format!("r{round}-{index}"));
                 world.workers.push((next, Liveness::Alive));
@@ -127,13 +137,14 @@ fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
     let step = world.step("a");
     assert_eq!(Phase::Succeeded, step.phase, "{step:#?}");
     assert_eq!(
-        ("6", "WorkerDied"),
+        ("6", reason),
         (step.failed.to_string().as_str(), step.failures[0].reason.as_str())
     );
+    assert!(step.failures[0].message.contains(words), "{:?}", step.failures);
     let dead = world
         .workers
         .iter()
-        .filter(|(_, liveness)| *liveness == Liveness::Died)
+        .filter(|(_, liveness)| matches!(liveness, Liveness::Died(_)))
         .count();
     assert!((3..=5).contains(&dead), "{dead} workers died");
 }
@@ -186,7 +197,7 @@ fn a_death_is_counted_once_though_its_desk_could_not_be_sealed_at_once() {
     world.pass();
     world.pass();
     world.workers[0].0.spec.shards[0].mode = braid_crds::worker::Mode::Suspect;
-    world.workers[0].1 = Liveness::Died;
+    world.workers[0].1 = Liveness::Died(Death::Unknown);
     let unsealed = world.workers[0].0.spec.clone();
     for _ in 0..3 {
         world.pass();

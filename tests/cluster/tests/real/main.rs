@@ -10,5 +10,6 @@
 mod definitions;
 mod fixture;
 mod manifests;
+mod people;
 mod policies;
 mod table;

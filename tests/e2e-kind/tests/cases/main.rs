@@ -1,6 +1,13 @@
 //! The examples in pods: what they come to is what they come to on this machine, byte for byte.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
+mod drains;
 mod pods;
 mod security;
 

@@ -1,10 +1,12 @@
 //! Where the lines go that user code writes.
 //!
-//! A runner gives lines to a [`LogSink`]. [`LogFiles`] keeps them in one file per step, capped by bytes, and
+//! A runner gives lines to a [`LogSink`], except those of a shim in a container of its own, which prints them there as [`TaggedLine`]s.
+//! [`LogFiles`] keeps them in one file per step, capped by bytes, and
 //! [`LogReader`] reads them back, also while they are being written.
 
 mod files;
 mod reader;
+mod tagged;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::frames::Stream;
 pub use files::LogFiles;
 pub use reader::{Filter, LogReader};
+pub use tagged::{LostLines, TaggedLine};
 
 /// One line that user code wrote, on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub trait LogSink: Send + Sync {
     fn lost(&self, lines: u64);
 }
 
-/// A sink that drops everything.
+/// A sink that drops everything: of a runner whose shim prints the lines itself, or whose lines nobody wants.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLogs;
 

@@ -7,6 +7,7 @@ use crate::runner::{Ending, Failure, MAX_RESULTS, Program, RunnerError};
 pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
     ProgramFrame {
         slot,
+        step: program.step.to_string(),
         concurrency: program.concurrency.max(1),
         command: program.command.clone(),
         script: program.script.clone(),

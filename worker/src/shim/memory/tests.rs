@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
-use super::{Cgroup, Level, OomKills, Version, limit, number, places, used};
+use proptest::prelude::*;
+
+use super::{Cgroup, LONGEST, Level, OomKills, SHORTEST, Version, limit, number, places, used};
 
 #[test]
 fn a_process_finds_its_files() {
@@ -86,21 +88,131 @@ fn both_versions_are_read_from_their_files() {
     assert_eq!(one.directory, PathBuf::from(dir.path()));
 }
 
-#[test]
-fn the_kernels_kills_are_counted_once() {
+/// A cgroup of files, and what changes how many the kernel has killed in it.
+fn killing(version: Version) -> (tempfile::TempDir, impl Fn(u64), Cgroup) {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-    write("memory.stat", "anon 1\n");
-    write(
-        "memory.events",
-        "low 0\nhigh 0\nmax 17\noom 2\noom_kill 3\noom_group_kill 0\n",
-    );
-    let mut kills = OomKills::watch(Cgroup::find(Some(dir.path())));
-    assert!(!kills.rose(), "those before are nobody's here");
-    write("memory.events", "oom 2\noom_kill 4\n");
-    assert!(kills.rose() && !kills.rose());
-    write("memory.events", "");
-    assert!(!kills.rose());
-    assert!(!OomKills::watch(None).rose());
+    let path = dir.path().to_owned();
+    fs::write(path.join("memory.stat"), "anon 1\ntotal_rss 1\n").unwrap();
+    if version == Version::One {
+        fs::write(path.join("memory.limit_in_bytes"), "100\n").unwrap();
+    }
+    let kills = move |kills: u64| {
+        let (file, text) = match version {
+            Version::One => (
+                "memory.oom_control",
+                format!("oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n"),
+            ),
+            Version::Two => (
+                "memory.events",
+                format!("low 0\nhigh 0\nmax 17\noom 2\noom_kill {kills}\noom_group_kill 0\n"),
+            ),
+        };
+        fs::write(path.join(file), text).unwrap();
+    };
+    kills(3);
+    let cgroup = Cgroup::find(Some(dir.path())).unwrap();
+    assert_eq!(cgroup.version, version);
+    (dir, kills, cgroup)
+}
+
+#[test]
+fn the_kernels_kills_are_answered_for_once() {
+    for version in [Version::One, Version::Two] {
+        let (_dir, kernel_has_killed, cgroup) = killing(version);
+        let mut kills = OomKills::watch(Some(&cgroup));
+        let start = kills.count();
+        assert_eq!(start, 3);
+        assert!(!kills.answers(start), "those before are nobody's here");
+        kernel_has_killed(5);
+        assert!(kills.answers(start) && kills.answers(start), "two at once");
+        assert!(!kills.answers(start));
+    }
+}
+
+#[test]
+fn a_kill_before_its_start_is_not_an_attempts() {
+    for version in [Version::One, Version::Two] {
+        let (_dir, kernel_has_killed, cgroup) = killing(version);
+        let mut kills = OomKills::watch(Some(&cgroup));
+        // Of a process whose attempt has lived on.
+        kernel_has_killed(4);
+        let start = kills.count();
+        assert!(!kills.answers(start));
+        kernel_has_killed(5);
+        assert!(kills.answers(start) && !kills.answers(start));
+        assert!(
+            !kills.answers(3),
+            "an older attempt cannot have been hit by what was answered for"
+        );
+    }
+}
+
+#[test]
+fn kernels_that_do_not_count_are_no_error() {
+    assert_eq!(OomKills::watch(None).count(), 0);
+    let (dir, _, cgroup) = killing(Version::One);
+    fs::write(
+        dir.path().join("memory.oom_control"),
+        "oom_kill_disable 0\nunder_oom 0\n",
+    )
+    .unwrap();
+    let mut kills = OomKills::watch(Some(&cgroup));
+    assert!(!kills.answers(0));
     assert_eq!(number("low 0\n", "oom_kill"), None);
+}
+
+/// The files of this machine's own kernel, where it has them.
+#[test]
+fn the_kernels_own_files_are_understood() {
+    let Some(cgroup) = Cgroup::find(None) else {
+        eprintln!("nothing accounts for this process's memory");
+        return;
+    };
+    let Some(file) = cgroup.kills() else {
+        eprintln!("{cgroup:?} is the root of all cgroups");
+        return;
+    };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut &file, &mut text).unwrap();
+    let told = number(&text, "oom_kill");
+    assert!(told.is_some(), "{cgroup:?}: {text:?}");
+    let kills = OomKills::watch(Some(&cgroup));
+    assert!(Some(kills.count()) >= told, "{cgroup:?}");
+}
+
+#[test]
+fn what_grows_fast_is_looked_at_sooner() {
+    let level = Level {
+        used: 100 << 20,
+        limit: 256 << 20,
+    };
+    let look = |grown, millis| level.look_after(grown, Duration::from_millis(millis));
+    assert_eq!(look(0, 100), LONGEST);
+    assert_eq!(look(1 << 20, 100), LONGEST, "14 seconds are left");
+    // 143 MiB are left at a gigabyte a second.
+    assert!(
+        (60..80).contains(&look(100 << 20, 100).as_millis()),
+        "{:?}",
+        look(100 << 20, 100)
+    );
+    assert_eq!(look(1 << 40, 1), SHORTEST);
+    let full = Level {
+        used: 256 << 20,
+        limit: 256 << 20,
+    };
+    assert_eq!(full.look_after(100 << 20, LONGEST), LONGEST);
+}
+
+proptest! {
+    #[test]
+    fn a_steady_growth_is_never_overlooked(
+        used in 0_u64..=900, pace in 1_u64..=20, limit in Just(1000_u64),
+    ) {
+        // In units of 1 MiB, and of 1 MiB a millisecond: at a pace that it knows, the next look comes before the limit.
+        let (used, limit) = (used << 20, limit << 20);
+        let level = Level { used, limit };
+        let after = level.look_after(pace << 20, Duration::from_millis(1));
+        let millis = u64::try_from(after.as_micros()).unwrap() / 1000;
+        prop_assert!(level.is_high() || after <= SHORTEST || used + (pace << 20) * millis <= limit);
+    }
 }

@@ -1,28 +1,40 @@
 //! Watching memory while attempts run, and ending one before the kernel would.
 
-use std::time::Duration;
-
 use nix::unistd::Pid;
 
 use super::Server;
 use crate::shim::clock::Moment;
 use crate::shim::family;
-use crate::shim::memory::Cgroup;
+use crate::shim::memory::{Cgroup, LONGEST, Level};
 use crate::shim::running::{Cause, Running};
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A cgroup with a limit. Where there is none, there is nothing to watch and it costs nothing.
 pub(super) struct Pressure {
     cgroup: Cgroup,
     next: Option<Moment>,
+    /// When it was looked at last, and what was taken.
+    last: Option<(Moment, u64)>,
 }
 
 impl Pressure {
     pub(super) fn watch(cgroup: Option<&Cgroup>) -> Option<Self> {
         let cgroup = cgroup.filter(|cgroup| cgroup.is_limited())?.clone();
-        Some(Self { cgroup, next: None })
+        Some(Self {
+            cgroup,
+            next: None,
+            last: None,
+        })
+    }
+
+    /// Looks, and says when to look again: the sooner, the faster it fills.
+    fn look(&mut self, now: Moment) -> Option<Level> {
+        let level = self.cgroup.level();
+        let pause = level.zip(self.last).map_or(LONGEST, |(level, (then, before))| {
+            level.look_after(level.used.saturating_sub(before), now.since(then))
+        });
+        self.next = Some(now.after(pause));
+        self.last = level.map(|level| (now, level.used));
+        level
     }
 }
 
@@ -32,7 +44,7 @@ impl Server {
         let pressure = self.pressure.as_ref()?;
         let runs = self.running.iter().any(|running| !running.has_exited());
         // One that is overdue is made at whatever happens next.
-        runs.then(|| pressure.next.filter(|next| *next > now).unwrap_or(now.after(LOOK)))
+        runs.then(|| pressure.next.filter(|next| *next > now).unwrap_or(now.after(LONGEST)))
     }
 
     /// Looks, if it is time, and ends the attempt that holds most if little is left. One at a time: what it held is free
@@ -43,11 +55,11 @@ impl Server {
         if !runs || pressure.next.is_some_and(|next| next > now) {
             return;
         }
-        pressure.next = Some(now.after(LOOK));
+        let level = pressure.look(now);
         if self.running.iter().any(Running::is_dying) {
             return;
         }
-        let Some(level) = pressure.cgroup.level().filter(|level| level.is_high()) else {
+        let Some(level) = level.filter(|level| level.is_high()) else {
             return;
         };
         let living: Vec<&mut Running> = self

@@ -8,11 +8,11 @@ use nix::sys::signal::Signal;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid, waitpid};
 
-use super::{Server, now};
-use crate::shim::ShimError;
+use super::Server;
 use crate::shim::clock::Moment;
 use crate::shim::family;
 use crate::shim::running::Running;
+use crate::shim::{ShimError, now};
 
 /// How long the end of killed processes is waited for.
 const LAST_WAIT: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ use braid_engine::protocol::{
     worker::{Event, Sheet, Version},
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
 
 use super::{super::WorkerError, Session};
 use crate::desk::{Written, pause, status_of, version_of};
@@ -57,7 +58,7 @@ impl Session {
         };
         debug_assert_eq!(*stored, version, "the machine and the session know the same object");
         let mut worker = worker.clone();
-        worker.status = Some(status_of(sheet, &worker, desk));
+        worker.status = Some(status_of(sheet, &worker, desk, self.tally.tell(Instant::now())));
         worker.metadata.managed_fields = None;
         // The first time what is stored has just been read, which was a wait: most often the operator wrote first.
         let (desk, wait) = (self.desk.clone(), pause(self.doubts.saturating_sub(1)));
