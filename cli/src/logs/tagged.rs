@@ -12,6 +12,8 @@ const LONGEST: usize = 2 << 20;
 /// A line of user code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tagged {
+    /// The uid of its run; empty: of a worker of one run alone.
+    pub run: String,
     /// Its step.
     pub step: String,
     /// The rest.
@@ -33,6 +35,7 @@ pub enum Parsed {
 pub fn parse(text: &str) -> Parsed {
     if let Ok(line) = serde_json::from_str::<TaggedLine<'_>>(text) {
         return Parsed::Line(Tagged {
+            run: line.run.into_owned(),
             step: line.step.into_owned(),
             record: LogRecord {
                 time: 0,
@@ -48,9 +51,10 @@ pub fn parse(text: &str) -> Parsed {
 }
 
 /// Whether a line is asked for.
-pub fn is_wanted(tagged: &Tagged, steps: &[String], filter: Filter) -> bool {
+pub fn is_wanted(tagged: &Tagged, run: &str, steps: &[String], filter: Filter) -> bool {
     let record = &tagged.record;
-    steps.contains(&tagged.step)
+    (tagged.run.is_empty() || tagged.run == run)
+        && steps.contains(&tagged.step)
         && filter.partition.is_none_or(|wanted| wanted == record.partition)
         && filter.attempt.is_none_or(|wanted| wanted == record.attempt)
         && filter.stream.is_none_or(|wanted| wanted == record.stream)

@@ -123,6 +123,7 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
 }
 
 /// Encodes all, feeds the bytes in pieces of `step`, and gives what came out.
+fn through<F: Frame>(frames: &[F], run: "0123".into(),
 fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
     let mut wire = BytesMut::new();
     for frame in frames {

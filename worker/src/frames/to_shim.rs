@@ -63,7 +63,9 @@ pub enum ToShim {
 pub struct ProgramFrame {
     /// Below [`super::PROGRAM_SLOTS`].
     pub slot: u8,
-    /// The step, for the lines that its attempts print.
+    /// The uid of the workflow, for the lines that its attempts print.
+    pub run: String,
+    /// The step, for the same.
     pub step: String,
     /// How many attempts of this program may run at once.
     pub concurrency: u16,
@@ -129,6 +131,7 @@ impl Frame for ToShim {
             Self::Program(program) => {
                 out.put_u8(2);
                 out.put_u8(program.slot);
+                put_bytes(out, program.run.as_bytes());
                 put_bytes(out, program.step.as_bytes());
                 out.put_u16_le(program.concurrency);
                 put_list(out, &program.command, |out, text| put_bytes(out, text.as_bytes()));
@@ -201,6 +204,7 @@ impl Frame for ToShim {
             },
             2 => Self::Program(ProgramFrame {
                 slot: body.u8("slot")?,
+                run: body.text("run")?,
                 step: body.text("step")?,
                 concurrency: body.u16("concurrency")?,
                 command: body.list("command", Fields::text)?,

@@ -32,6 +32,7 @@ const READ: usize = 8 << 10;
 /// What a line is of.
 #[derive(Debug, Clone)]
 pub(super) struct Tag {
+    pub(super) run: Arc<str>,
     pub(super) step: Arc<str>,
     pub(super) partition: u64,
     pub(super) number: u32,
@@ -141,6 +142,7 @@ impl Printer {
             return;
         }
         self.put(&TaggedLine {
+            run: Cow::Borrowed(&tag.run),
             step: Cow::Borrowed(&tag.step),
             partition: tag.partition,
             attempt: tag.number,

@@ -48,6 +48,7 @@ impl NotStarted {
 /// A program that attempts can be started of.
 pub(super) struct Program {
     frame: ProgramFrame,
+    run: Arc<str>,
     step: Arc<str>,
     /// The script's file, once it has been written.
     script: Option<PathBuf>,
@@ -72,6 +73,7 @@ impl Program {
             .filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes()))
             .collect();
         Self {
+            run: Arc::from(frame.run.as_str()),
             step: Arc::from(frame.step.as_str()),
             frame,
             script,
@@ -83,6 +85,7 @@ impl Program {
     /// What the lines of an attempt are of.
     pub(super) fn tag(&self, attempt: &StartFrame) -> Tag {
         Tag {
+            run: Arc::clone(&self.run),
             step: Arc::clone(&self.step),
             partition: attempt.partition,
             number: attempt.number,

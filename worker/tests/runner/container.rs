@@ -343,6 +343,7 @@ async fn what_user_code_prints_is_the_log_of_its_container() {
     let mut lines = pod.printed();
     lines.sort_by(|one, other| one.line.cmp(&other.line));
     let line = |stream, text: &'static str| TaggedLine {
+        run: "u1".into(),
         step: "count".into(),
         partition: 101,
         attempt: 5,

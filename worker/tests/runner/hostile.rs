@@ -58,6 +58,7 @@ fn hello() -> ToShim {
 fn program(slot: u8) -> ToShim {
     ToShim::Program(ProgramFrame {
         slot,
+        run: "0123".into(),
         step: "work".to_owned(),
         concurrency: 1,
         command: vec!["sleep".to_owned(), "1000".to_owned()],

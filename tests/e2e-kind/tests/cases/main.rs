@@ -10,6 +10,7 @@
 mod drains;
 mod pods;
 mod security;
+mod standing;
 
 use std::fs;
 

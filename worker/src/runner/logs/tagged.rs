@@ -9,6 +9,9 @@ use super::Stream;
 /// One line: a JSON object on a line of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaggedLine<'a> {
+    /// The uid of the workflow: workers of a shared pool run several. Empty in lines of older shims.
+    #[serde(default)]
+    pub run: Cow<'a, str>,
     /// The step.
     pub step: Cow<'a, str>,
     /// The partition.

@@ -7,6 +7,8 @@ use crate::runner::{Ending, Failure, MAX_RESULTS, Program, RunnerError};
 pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
     ProgramFrame {
         slot,
+        // As in `LogLine::run`: the uid stands before the step.
+        run: program.uid.split_once('/').map_or("", |(uid, _)| uid).to_owned(),
         step: program.step.to_string(),
         concurrency: program.concurrency.max(1),
         command: program.command.clone(),

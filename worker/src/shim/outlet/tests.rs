@@ -12,6 +12,7 @@ fn pipe() -> (std::io::PipeReader, Printer) {
 
 fn tag() -> Tag {
     Tag {
+        run: Arc::from("uid"),
         step: Arc::from("count"),
         partition: 7,
         number: 2,
