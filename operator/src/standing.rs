@@ -17,7 +17,10 @@ use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
 use crate::{
     Context, names,
-    workflow::pools::{DEFAULT, IDLE, class_of, load},
+    workflow::{
+        places,
+        pools::{DEFAULT, IDLE, class_of, load},
+    },
 };
 
 /// Why a step cannot have the workers of a standing pool. None of it is for ever: the run waits, and says so.
@@ -150,9 +153,10 @@ impl Context {
             let here = steps.filter(|step| {
                 reference(&run, step) == Some(&name) && Trouble::of(&run, step, &name, Some(pool)).is_none()
             });
+            let places = places::of(&run, &status);
             let (mut loads, mut picky) = (Vec::new(), true);
             for step in here {
-                if let Some(load) = load(&run, step, &status, each, now) {
+                if let Some(load) = load(&run, step, (&status, &places), each, now) {
                     loads.push(load);
                     picky &= !class_of(&run, step).is_empty();
                 }

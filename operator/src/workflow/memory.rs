@@ -6,7 +6,10 @@ use std::{
 };
 
 use braid_crds::{Round, ShardId, worker::Card};
-use braid_engine::assign::Watched;
+use braid_engine::{
+    assign::Watched,
+    expr::{ExprError, Expression},
+};
 
 use super::traces::Begun;
 
@@ -33,6 +36,20 @@ impl Since {
     }
 }
 
+/// Expressions by their text, each parsed once. They are of one immutable spec, so there are few.
+#[derive(Debug, Default)]
+pub struct Compiled(HashMap<String, Expression>);
+
+impl Compiled {
+    /// The expression of a text.
+    pub fn get(&mut self, text: &str) -> Result<&Expression, ExprError> {
+        if !self.0.contains_key(text) {
+            self.0.insert(text.to_owned(), Expression::parse(text)?);
+        }
+        self.0.get(text).ok_or(ExprError::TooMuchWork)
+    }
+}
+
 /// What is remembered of one run.
 #[derive(Debug)]
 pub struct Memory {
@@ -56,6 +73,8 @@ pub struct Memory {
     idle: HashMap<String, Instant>,
     /// Workers of standing pools that the run could use when that was last told, by pool.
     wants: HashMap<String, u64>,
+    /// Conditions that are asked again and again.
+    pub compiled: Compiled,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -75,6 +94,7 @@ impl Default for Memory {
             races: 0,
             idle: HashMap::new(),
             wants: HashMap::new(),
+            compiled: Compiled::default(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),
