@@ -11,6 +11,7 @@ pub mod dag;
 pub mod expr;
 pub mod outputs;
 pub mod params;
+pub mod parquet;
 pub mod plan;
 pub mod protocol;
 pub mod reduce;

@@ -307,12 +307,14 @@ impl Pass<'_> {
             let items = declared
                 .and_then(|declared| declared.over.as_ref())
                 .and_then(|over| over.items.as_ref());
-            if let Some(items) = items {
+            if let (Some(items), None) = (items, &step.plan) {
                 let making = plans::make(self.context, &self.workflow, step, items);
                 let plan = self.context.stage(KIND, Stage::Plan, making).await?;
                 step.partitions.total = plan.partitions;
                 step.plan = Some(plan);
-                step.phase = Phase::Running;
+                if declared.is_some_and(|declared| declared.reads.is_empty()) {
+                    step.phase = Phase::Running;
+                }
             }
         }
         Ok(planned)
@@ -332,7 +334,8 @@ impl Pass<'_> {
                 continue;
             };
             let built = match step.phase {
-                Phase::Planning => program(&self.workflow, declared, status, None).ok(),
+                // For items that were listed already, with the list's pieces.
+                Phase::Planning => program(&self.workflow, declared, status, step.plan.as_ref()).ok(),
                 Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
                     let known = self.memory.cards.get(&(step.name.clone(), step.round)).cloned();
                     known
