@@ -370,13 +370,19 @@ impl Pass<'_> {
                 .iter()
                 .find(|declared| declared.name == step.name);
             let over = declared.and_then(|declared| declared.over.as_ref());
+            // Made already: a worker is adding what is read beside it.
+            if step.plan.is_some() {
+                continue;
+            }
             match over.and_then(|over| plans::items(&self.workflow, over, &seen)) {
                 Some(Ok(items)) => {
                     let making = plans::make(self.context, &self.workflow, step, &items);
                     let plan = self.context.stage(KIND, Stage::Plan, making).await?;
                     step.partitions.total = plan.partitions;
                     step.plan = Some(plan);
-                    step.phase = Phase::Running;
+                    if declared.is_some_and(|declared| declared.reads.is_empty()) {
+                        step.phase = Phase::Running;
+                    }
                 }
                 Some(Err(message)) => {
                     step.stopping = Some(Fatal {
@@ -411,7 +417,8 @@ impl Pass<'_> {
                 continue;
             };
             let built = match step.phase {
-                Phase::Planning => program(&self.workflow, declared, status, None).ok(),
+                // For items that were listed already, with the list's pieces.
+                Phase::Planning => program(&self.workflow, declared, status, step.plan.as_ref()).ok(),
                 Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
                     let known = self.memory.cards.get(&(step.name.clone(), step.round)).cloned();
                     known

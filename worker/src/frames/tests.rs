@@ -28,16 +28,24 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
         (
             any::<u8>(),
             ".{0,20}",
+            ".{0,20}",
             any::<u16>(),
             vec(".{0,20}", 0..4),
             option::of(".{0,200}"),
         ),
-        (vec(".{0,20}", 0..4), pairs(), any::<u64>(), option::of(any::<u32>())),
+        (
+            vec(".{0,20}", 0..4),
+            pairs(),
+            any::<u64>(),
+            option::of(any::<u32>()),
+            any::<bool>(),
+        ),
     )
         .prop_map(
-            |((slot, step, concurrency, command, script), (args, env, grace_millis, results_limit))| {
+            |((slot, run, step, concurrency, command, script), (args, env, grace_millis, results_limit, sides))| {
                 ToShim::Program(ProgramFrame {
                     slot,
+                    run,
                     step,
                     concurrency,
                     command,
@@ -46,6 +54,7 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
                     env,
                     grace_millis,
                     results_limit,
+                    sides,
                 })
             },
         );
@@ -67,7 +76,14 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
         any::<u16>().prop_map(|version| ToShim::Hello { version }),
         program,
         start,
-        (any::<u64>(), ".{0,60}").prop_map(|(attempt, path)| ToShim::InputFile { attempt, path }),
+        (any::<u64>(), ".{0,60}", any::<u64>(), any::<bool>()).prop_map(|(attempt, path, skip, lines)| {
+            ToShim::InputFile {
+                attempt,
+                path,
+                skip,
+                lines,
+            }
+        }),
         (any::<u64>(), bytes(300)).prop_map(|(attempt, data)| ToShim::InputData { attempt, data }),
         any::<u64>().prop_map(|attempt| ToShim::InputEnd { attempt }),
         any::<u64>().prop_map(|attempt| ToShim::Kill { attempt }),
@@ -123,8 +139,7 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
 }
 
 /// Encodes all, feeds the bytes in pieces of `step`, and gives what came out.
-fn through<F: Frame>(frames: &[F], run: "0123".into(),
-fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
+fn through<F: Frame>(frames: &[F], fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
     let mut wire = BytesMut::new();
     for frame in frames {
         encode(frame, &mut wire).unwrap();

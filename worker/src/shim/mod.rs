@@ -33,6 +33,7 @@ mod results;
 mod running;
 mod scratch;
 mod serve;
+mod side;
 mod signals;
 
 use std::fs::File;

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use super::MARK;
 use super::expand::expand;
 use super::outlet::Tag;
+use super::side::SideFiles;
 use crate::frames::{Outcome, ProgramFrame, StartFrame};
 
 /// Names that begin like this are ours: those of the shim's own environment are not handed down.
@@ -52,6 +53,8 @@ pub(super) struct Program {
     step: Arc<str>,
     /// The script's file, once it has been written.
     script: Option<PathBuf>,
+    /// Directories of files for all attempts.
+    pub(super) sides: SideFiles,
     inherited: Vec<(OsString, OsString)>,
     /// Where the command was found last.
     found: Option<(String, PathBuf)>,
@@ -75,6 +78,7 @@ impl Program {
         Self {
             run: Arc::from(frame.run.as_str()),
             step: Arc::from(frame.step.as_str()),
+            sides: SideFiles::new(!frame.sides),
             frame,
             script,
             inherited,
@@ -110,12 +114,20 @@ impl Program {
 
     /// Starts an attempt in a process group of its own, its output piped.
     pub(super) fn start(&mut self, attempt: &StartFrame, around: Surroundings<'_>) -> Result<Child, NotStarted> {
+        if let Some(why) = self.sides.failure() {
+            return Err(NotStarted {
+                outcome: Outcome::NotSetUp,
+                message: why.to_owned(),
+            });
+        }
         let input = around.input.map(Path::to_string_lossy);
         let results = around.results.map(Path::to_string_lossy);
         let lookup = |name: &str| match name {
             "BRAID_INPUT" => input.as_deref(),
             "BRAID_RESULTS" => results.as_deref(),
-            _ => value(&attempt.env, name).or_else(|| value(&self.frame.env, name)),
+            _ => value(&attempt.env, name)
+                .or_else(|| self.sides.value(name))
+                .or_else(|| value(&self.frame.env, name)),
         };
         let expanded = |text| expand(text, lookup).into_owned();
         let mut command: Vec<String> = self.frame.command.iter().map(String::as_str).map(expanded).collect();
@@ -145,6 +157,7 @@ impl Program {
         for (name, value) in self.frame.env.iter().chain(&attempt.env) {
             command.env(name, value);
         }
+        command.envs(self.sides.variables());
         if let Some(path) = around.input {
             command.env("BRAID_INPUT", path);
         }
