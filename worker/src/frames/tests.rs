@@ -139,7 +139,7 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
 }
 
 /// Encodes all, feeds the bytes in pieces of `step`, and gives what came out.
-fn through<F: Frame>(frames: &[F], fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
+fn through<F: Frame>(frames: &[F], step: usize) -> Vec<F> {
     let mut wire = BytesMut::new();
     for frame in frames {
         encode(frame, &mut wire).unwrap();
