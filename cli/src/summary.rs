@@ -31,12 +31,19 @@ pub fn document(workflow: &Workflow) -> Value {
                 .map(|result| (result.name.clone(), result.value.clone().unwrap_or_default()))
                 .collect();
             let counts = &step.partitions;
-            let step = json!({
+            let mut document = json!({
                 "phase": step.phase,
                 "partitions": {"total": counts.total, "succeeded": counts.succeeded, "failed": counts.failed},
                 "results": results,
             });
-            (name, step)
+            // Only of steps that have such a thing.
+            if counts.stopped > 0 {
+                document["partitions"]["stopped"] = counts.stopped.into();
+            }
+            if let Some(repeat) = &step.repeat {
+                document["rounds"] = repeat.rounds.into();
+            }
+            (name, document)
         })
         .collect();
     json!({"phase": status.phase, "outputs": status.outputs, "steps": steps})
@@ -123,6 +130,12 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
     }
     lines.push(String::new());
     lines.extend(steps(workflow, &status, now, tint));
+    for (name, step) in in_order(workflow, &status) {
+        if step.phase == Phase::Skipped && !step.message.is_empty() {
+            let why = format!("  {name} was skipped: {}", clean(&step.message, 200));
+            lines.push(tint.paint(Colour::Dim, &why));
+        }
+    }
     let mut results = Vec::new();
     for (name, step) in in_order(workflow, &status) {
         for result in &step.results {
@@ -188,6 +201,15 @@ fn steps(workflow: &Workflow, status: &WorkflowStatus, now: Timestamp, tint: Tin
         let counts = &step.partitions;
         let settled = counts.succeeded.saturating_add(counts.failed);
         let planned = step.plan.is_some();
+        let mut phase = tint.paint(colour(step.phase), &format!("{:?}", step.phase));
+        if counts.stopped > 0 {
+            phase.push_str(&tint.paint(Colour::Dim, &format!(" ({} left)", count(counts.stopped))));
+        }
+        if let Some(repeat) = step.repeat.as_ref().filter(|repeat| repeat.rounds > 0) {
+            let noun = if repeat.rounds == 1 { "round" } else { "rounds" };
+            let rounds = format!(" ({} {noun})", repeat.rounds);
+            phase.push_str(&tint.paint(Colour::Dim, &rounds));
+        }
         let partitions = match (planned, settled == counts.total) {
             (false, _) => "-".to_owned(),
             (true, true) => count(settled),
@@ -205,7 +227,7 @@ fn steps(workflow: &Workflow, status: &WorkflowStatus, now: Timestamp, tint: Tin
         );
         table.row([
             name,
-            tint.paint(colour(step.phase), &format!("{:?}", step.phase)),
+            phase,
             partitions,
             number(counts.failed, Colour::Red),
             number(step.retried, Colour::Yellow),

@@ -14,6 +14,12 @@ pub const RESULTS: usize = 32;
 pub const OUTPUTS: usize = 64;
 /// Items of `over.items`.
 pub const ITEMS: usize = 10_000;
+/// Axes of a matrix.
+pub const AXES: usize = 16;
+/// Values of one axis of a matrix.
+pub const AXIS_VALUES: usize = 1_000;
+/// Entries of `include` and of `exclude` of a matrix, each.
+pub const MATRIX_EDITS: usize = 256;
 /// Environment variables of one step.
 pub const ENV: usize = 64;
 /// Words of `command` and of `args`, each.
@@ -30,6 +36,10 @@ pub const PARTITIONS: u64 = 1 << 40;
 pub const CONCURRENCY: i32 = 256;
 /// Keys that a keyed result may hold at most (`maxKeys`).
 pub const KEYS: i32 = 50_000;
+/// Partitions in flight that `parallelism` may ask for.
+pub const PARALLELISM: u64 = 1_000_000;
+/// Rounds of a step that repeats.
+pub const ROUNDS: i32 = 10_000;
 /// Pools of one workflow.
 pub const POOLS: usize = 8;
 /// Entries of a pod's lists that a workflow may give: `envFrom`, `volumeMounts`.

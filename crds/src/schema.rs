@@ -37,6 +37,25 @@ pub fn items(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The values of a matrix's axis: any JSON values, a bounded number of them.
+pub fn axis_values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits::AXIS_VALUES,
+        "items": {"x-kubernetes-preserve-unknown-fields": true}
+    })
+}
+
+/// A list of objects from names to any JSON values.
+pub fn objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": limits::MATRIX_EDITS,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+    })
+}
+
 /// A choice between fields of an object.
 enum Choice {
     AnyOf,
@@ -56,7 +75,7 @@ const CHOICES: [(&str, &[&str], Choice, &[&str]); 2] = [
         "Workflow",
         &["spec", "steps", ITEMS, "over"],
         Choice::OneOf,
-        &["data", "range", "items"],
+        &["data", "range", "items", "itemsFrom", "matrix"],
     ),
 ];
 

@@ -73,13 +73,28 @@ pub enum Phase {
     Failed,
     /// Ended by `spec.cancel`.
     Cancelled,
-    /// A step only: never begun, because of another's end.
+    /// A step only: never begun; `skipped` says why.
     Skipped,
     /// A step only: ended before all partitions ran, on purpose.
     Stopped,
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Pending,
+        Self::Planning,
+        Self::Running,
+        Self::Waiting,
+        Self::Paused,
+        Self::Suspended,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Skipped,
+        Self::Stopped,
+    ];
+
     /// Whether nothing follows.
     #[must_use]
     pub fn is_terminal(self) -> bool {
@@ -88,6 +103,32 @@ impl Phase {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped | Self::Stopped
         )
     }
+}
+
+impl StepStatus {
+    /// Whether a round has ended and the next has not begun.
+    #[must_use]
+    pub fn is_between_rounds(&self) -> bool {
+        self.repeat.as_ref().is_some_and(|repeat| repeat.next_at.is_some())
+    }
+
+    /// When the round that goes on began.
+    #[must_use]
+    pub fn round_started_at(&self) -> Option<&Time> {
+        let round = self.repeat.as_ref().and_then(|repeat| repeat.started_at.as_ref());
+        round.or(self.started_at.as_ref())
+    }
+}
+
+/// Why a step was skipped. It decides what becomes of the steps after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SkipCause {
+    /// Its `when` was false: no hindrance for the steps after it.
+    When,
+    /// Its `afterRule` was not met, and not because something failed: no hindrance either.
+    Rule,
+    /// A step before it failed, was cancelled, or was itself skipped because of that.
+    Failure,
 }
 
 /// Ready-made texts for `kubectl get`.
@@ -162,6 +203,15 @@ pub struct StepStatus {
     /// Why no more work is given: once all shards are sealed and folded, the step ends as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Fatal>,
+    /// Why it was never begun; of skipped steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<SkipCause>,
+    /// `stopWhen` held: no more work is given, and once all shards are sealed and folded, the step ends as succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub satisfied: bool,
+    /// The rounds of a step that repeats; absent until the first has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<RepeatStatus>,
     /// Nothing is folded any more.
     #[serde(default)]
     pub closed: bool,
@@ -210,6 +260,30 @@ pub struct PartitionCounts {
     /// Failed for good.
     #[serde(default)]
     pub failed: u64,
+    /// Left, because `stopWhen` held before they were run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stopped: u64,
+}
+
+// Serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Where a step that repeats is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepeatStatus {
+    /// Rounds that have ended.
+    #[serde(default)]
+    pub rounds: i32,
+    /// The next begins at this time, in milliseconds since the epoch; absent while one goes on and after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<i64>,
+    /// When the one that goes on began; absent in the first, which began with the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
 }
 
 /// A partition that failed and waits for its next attempt.

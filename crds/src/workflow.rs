@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ByteSize, CountOrPercent, Duration, WorkflowStatus, limits, schema};
+use crate::{ByteSize, CountOrPercent, Duration, Parallelism, WorkflowStatus, limits, schema};
 
 /// A run over partitioned work: steps, the data they read, and what is made of their results.
-/// Its spec is immutable but for `suspend`, `cancel` and `steps[].maxFailedPartitions`.
+/// Its spec is immutable but for `suspend`, `cancel`, `parallelism`, `pools[].workers`, and of steps `maxFailedPartitions` and `parallelism`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "braid.dev",
@@ -30,7 +30,7 @@ use crate::{ByteSize, CountOrPercent, Duration, WorkflowStatus, limits, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout)", "the spec of a run is immutable but for suspend, cancel, maxFailedPartitions and pools[].workers: create another Workflow"),
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
 )]
 pub struct WorkflowSpec {
@@ -49,6 +49,14 @@ pub struct WorkflowSpec {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self.size() == oldSelf.size() && self.all(pool, oldSelf.exists(old, old.name == pool.name))", "pools are immutable but for their workers: create another Workflow"))]
     pub pools: Vec<Pool>,
+    /// What holds for every step that does not say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "stepDefaults are immutable: create another Workflow"))]
+    pub step_defaults: Option<StepDefaults>,
+    /// Partitions in flight at most, of all steps over all workers, shared evenly by the steps that run: a number, or a text with an
+    /// expression over `params`, for example `$(params.n)`. May change while the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<Parallelism>,
     /// The work. The order means nothing: a step starts when all in its `after` are done.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
@@ -239,18 +247,29 @@ pub enum Format {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout)", "a step is immutable but for maxFailedPartitions: create another Workflow")
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("!has(self.afterRule) || (has(self.after) && self.after.size() > 0)", "afterRule speaks of the steps in after: name some, or leave it out")
 )]
 pub struct Step {
     /// A DNS label.
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// Steps that must have succeeded before.
+    /// Steps that must have ended before; with what outcome, `afterRule` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
     #[x_kube(merge_strategy = ListMerge::Set, validation = ("self == oldSelf", "after is immutable: create another Workflow"))]
     pub after: Vec<String>,
-    /// What the step runs over, exactly one of `data`, `range`, `items`; absent: one partition.
+    /// What the steps in `after` must have come to; else this one is Skipped. Absent: `AllSucceeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "afterRule is immutable: create another Workflow"))]
+    pub after_rule: Option<AfterRule>,
+    /// An expression over `params`, the steps before and `workflow`, for example `steps.count.results.words > 0`: false = Skipped.
+    /// Evaluated once, when the step would start; if it has no value, the step fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = ("self == oldSelf", "when is immutable: create another Workflow"))]
+    pub when: Option<String>,
+    /// What the step runs over, exactly one of `data`, `range`, `items`, `itemsFrom`, `matrix`; absent: one partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "over is immutable: create another Workflow"))]
     pub over: Option<Over>,
@@ -282,9 +301,76 @@ pub struct Step {
     /// How many partitions may fail for good before the step does: a count or a share of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failed_partitions: Option<CountOrPercent>,
+    /// Partitions in flight at most, over all workers: a number, or a text with an expression over `params` and the steps before, for
+    /// example `$(params.n)`. May change while the run goes on; less than before takes effect as what runs ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<Parallelism>,
+    /// A condition over the step's own `results` as they are folded so far, for example `results.rows >= 1000000`. Once it holds, no
+    /// more is handed out, what is settled counts, the rest is left, and the step has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = ("self == oldSelf", "stopWhen is immutable: create another Workflow"))]
+    pub stop_when: Option<String>,
+    /// The step runs again until its results are as wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "repeat is immutable: create another Workflow"))]
+    pub repeat: Option<Repeat>,
+    /// Runs after all steps that are not, however those ended: also when the run failed or was cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[x_kube(validation = ("self == oldSelf", "finally is immutable: create another Workflow"))]
+    pub finally: bool,
 }
 
-/// What a step runs over: exactly one of `data`, `range`, `items`.
+/// What holds for every step that has no such field of its own. A field of a step replaces the whole of the one here.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepDefaults {
+    /// As `timeout` of a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// As `partitionTimeout` of a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_timeout: Option<Duration>,
+    /// As `retry` of a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// Rounds of a step: each runs all partitions anew, and its results replace those of the one before.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repeat {
+    /// A condition over the `results` of a round that has succeeded: true = the step has succeeded.
+    #[schemars(length(min = 1, max = 2048))]
+    pub until: String,
+    /// Rounds at most; if `until` is false after the last of them, the step fails.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: i32,
+    /// The wait between the end of a round and the begin of the next; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Duration>,
+}
+
+/// What the steps in `after` must have come to for a step to start. It is judged when all of them have ended. A step that was
+/// skipped because of a failure counts as failed; one that was skipped by its `when` counts neither as succeeded nor as failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AfterRule {
+    /// None failed. One that was skipped by its `when` is no hindrance.
+    #[default]
+    AllSucceeded,
+    /// All succeeded, and none was skipped for whatever reason.
+    NoneSkipped,
+    /// At least one succeeded.
+    AnySucceeded,
+    /// At least one failed.
+    AnyFailed,
+    /// All failed.
+    AllFailed,
+    /// However they ended.
+    AllDone,
+}
+
+/// What a step runs over: exactly one of `data`, `range`, `items`, `itemsFrom`, `matrix`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -305,6 +391,45 @@ pub struct Over {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::items")]
     pub items: Option<Vec<Value>>,
+    /// An expression that gives the list, evaluated once when the step starts, for example `steps.list.results.names`. Of a map each
+    /// entry is an item `{key, value}`, in the order of the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub items_from: Option<String>,
+    /// Every combination of some values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
+}
+
+/// The combinations of the values of some axes; a partition each, an object from axes to values. Of two combinations that differ in
+/// several axes, the first of those decides which comes first. Then `exclude`, then `include`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Matrix {
+    /// The axes.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub axes: Vec<Axis>,
+    /// Each adds its entries to every combination whose axes it does not contradict, or else is a combination of its own, at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::objects")]
+    pub include: Vec<serde_json::Map<String, Value>>,
+    /// Combinations that have all the values that one of these names are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::objects")]
+    pub exclude: Vec<serde_json::Map<String, Value>>,
+}
+
+/// An axis of a matrix.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Axis {
+    /// An identifier; programs see a partition's value as `BRAID_ITEM_<NAME>`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its values, any JSON.
+    #[schemars(schema_with = "schema::axis_values")]
+    pub values: Vec<Value>,
 }
 
 /// How data is cut: exactly one of `files`, `bytes`.
@@ -499,8 +624,10 @@ pub struct Output {
 const _: () = {
     // The attributes above take literals only; the code reads `limits`.
     assert!(limits::PARAMS == 64 && limits::DATA == 32 && limits::STEPS == 64 && limits::OUTPUTS == 64);
-    assert!(limits::POOLS == 8);
-    assert!(limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128);
+    assert!(limits::POOLS == 8 && limits::ROUNDS == 10_000);
+    assert!(
+        limits::AXES == 16 && limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128
+    );
     assert!(limits::WORD_BYTES == 8_192 && limits::SCRIPT_BYTES == 24_576 && limits::EXPRESSION_BYTES == 2_048);
     assert!(limits::CONCURRENCY == 256 && limits::KEYS == 50_000 && limits::PARTITIONS == 1_099_511_627_776);
 };

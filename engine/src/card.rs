@@ -16,8 +16,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    defaults,
     expr::{ExprError, Scope, Template},
-    params, reduce,
+    items, params, reduce,
 };
 
 /// The first wait where `retry.backoff.initial` says nothing, in milliseconds.
@@ -88,7 +89,7 @@ pub enum CardError {
 /// plan, absent where none is needed and in the shard that makes it.
 pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &Scope) -> Result<Card, CardError> {
     let run = &step.run;
-    let retry = step.retry.as_ref();
+    let retry = defaults::retry(spec, step);
     let (initial, max) = backoff(retry);
     let millis = |duration: &braid_crds::Duration| u64::try_from(duration.get().as_millis()).unwrap_or(u64::MAX);
     let mut card = Card {
@@ -103,7 +104,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         attempts: retry.and_then(|retry| retry.attempts).unwrap_or(1),
         backoff_initial_millis: initial,
         backoff_max_millis: max,
-        partition_timeout_millis: step.partition_timeout.as_ref().map_or(0, millis),
+        partition_timeout_millis: defaults::partition_timeout(spec, step).map_or(0, millis),
     };
     let bytes = canonical(&card);
     if bytes.len() > limits::CARD_BYTES {
@@ -171,7 +172,7 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
             step: range.step,
         });
     }
-    if over.items.is_some() {
+    if items::are_of(over) {
         source.items = Some(ItemsSource { chunks });
     }
     if let Some(name) = &over.data {

@@ -1,11 +1,17 @@
 //! The order of steps: which may start, which never will, and what that makes of the run.
 //!
-//! A step starts when all in its `after` have succeeded. It is skipped when one of them failed, was cancelled, or was itself
-//! skipped; the other branches go on. Everything is computed from the phases, so a new operator needs nothing else.
+//! A step starts when all in its `after` have ended and its `afterRule` is met by how they ended; if it can no longer be met,
+//! the step is skipped, and the other branches go on. Everything is computed from the phases and the causes of skips, so a new
+//! operator needs nothing else. A step that is `finally` waits, besides, until all that are not have ended. What is decided never depends on which of several steps ended first.
 
 use std::collections::BTreeSet;
 
-use braid_crds::{status::Phase, workflow::Step};
+use braid_crds::{
+    status::{Phase, SkipCause},
+    workflow::{AfterRule, Step},
+};
+
+mod rule;
 
 /// Why steps have no order. Indexes are those of the list of steps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,21 +43,39 @@ pub struct Dag {
 struct Node {
     name: String,
     after: Vec<usize>,
+    /// Those that must have ended, however, before its turn comes: for a step that is `finally`, all that are not.
+    behind: Vec<usize>,
+    rule: AfterRule,
+}
+
+/// Where a step is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct At {
+    /// Its phase.
+    pub phase: Phase,
+    /// Why it was skipped, if it was. A skipped step without a cause counts as skipped because of a failure.
+    pub skipped: Option<SkipCause>,
+}
+
+impl From<Phase> for At {
+    fn from(phase: Phase) -> Self {
+        Self { phase, skipped: None }
+    }
 }
 
 /// Whether a step that has not begun may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// All before it have succeeded.
+    /// All before it have ended as it wants.
     Start,
     /// Something before it is not done.
     Wait,
     /// It never will.
     Skip {
-        /// The step that is the cause.
+        /// What that means for the steps after it.
+        cause: SkipCause,
+        /// For people.
         because: String,
-        /// How that one ended.
-        phase: Phase,
     },
 }
 
@@ -66,7 +90,13 @@ impl Dag {
             nodes.push(Node {
                 name: step.name.clone(),
                 after: Vec::new(),
+                behind: Vec::new(),
+                rule: step.after_rule.unwrap_or_default(),
             });
+        }
+        let ordinary = || (0..steps.len()).filter(|index| steps.get(*index).is_some_and(|step| !step.finally));
+        for (node, _) in nodes.iter_mut().zip(steps).filter(|(_, step)| step.finally) {
+            node.behind = ordinary().collect();
         }
         for (index, step) in steps.iter().enumerate() {
             for name in &step.after {
@@ -90,8 +120,11 @@ impl Dag {
         Ok(dag)
     }
 
-    fn after(&self, index: usize) -> &[usize] {
-        self.nodes.get(index).map_or(&[], |node| &node.after)
+    /// All that must have ended before a step.
+    fn before(&self, index: usize) -> impl Iterator<Item = usize> {
+        let node = self.nodes.get(index);
+        node.into_iter()
+            .flat_map(|node| node.after.iter().chain(&node.behind).copied())
     }
 
     fn name(&self, index: usize) -> &str {
@@ -107,7 +140,7 @@ impl Dag {
             let free = left
                 .iter()
                 .copied()
-                .find(|index| self.after(*index).iter().all(|before| !left.contains(before)));
+                .find(|index| self.before(*index).all(|before| !left.contains(&before)));
             let Some(free) = free else {
                 return Err(DagError::Cycle(self.cycle(&left, first)));
             };
@@ -121,7 +154,7 @@ impl Dag {
     fn cycle(&self, left: &BTreeSet<usize>, first: usize) -> Vec<String> {
         let mut way = vec![first];
         let mut at = first;
-        while let Some(next) = self.after(at).iter().copied().find(|before| left.contains(before)) {
+        while let Some(next) = self.before(at).find(|before| left.contains(before)) {
             let seen = way.iter().position(|index| *index == next);
             way.push(next);
             if let Some(seen) = seen {
@@ -150,9 +183,9 @@ impl Dag {
             .into_iter()
             .collect();
         while let Some(index) = open.pop() {
-            for before in self.after(index) {
-                if found.insert(self.name(*before)) {
-                    open.push(*before);
+            for before in self.before(index) {
+                if found.insert(self.name(before)) {
+                    open.push(before);
                 }
             }
         }
@@ -161,42 +194,39 @@ impl Dag {
 
     /// What becomes of each step that is `Pending`, in order. A skip shows in the steps behind it at once, so one call is
     /// enough however long the chain.
-    pub fn readiness(&self, phase: impl Fn(&str) -> Phase) -> Vec<(&str, Readiness)> {
-        let mut phases: Vec<Phase> = self.nodes.iter().map(|node| phase(&node.name)).collect();
+    pub fn readiness(&self, at: impl Fn(&str) -> At) -> Vec<(&str, Readiness)> {
+        let mut all: Vec<At> = self.nodes.iter().map(|node| at(&node.name)).collect();
         let mut answers = Vec::new();
         for index in self.order.iter().copied() {
-            if phases.get(index) != Some(&Phase::Pending) {
+            if all.get(index).map(|at| at.phase) != Some(Phase::Pending) {
                 continue;
             }
-            let readiness = self.ready(index, &phases);
-            if let (Readiness::Skip { .. }, Some(phase)) = (&readiness, phases.get_mut(index)) {
-                *phase = Phase::Skipped;
+            let readiness = self.ready(index, &all);
+            if let (Readiness::Skip { cause, .. }, Some(at)) = (&readiness, all.get_mut(index)) {
+                *at = At {
+                    phase: Phase::Skipped,
+                    skipped: Some(*cause),
+                };
             }
             answers.push((self.name(index), readiness));
         }
         answers
     }
 
-    fn ready(&self, index: usize, phases: &[Phase]) -> Readiness {
-        let before = |wanted: fn(Phase) -> bool| {
-            let found = self
-                .after(index)
-                .iter()
-                .copied()
-                .filter_map(|before| Some((before, *phases.get(before)?)));
-            found.into_iter().find(|(_, phase)| wanted(*phase))
+    fn ready(&self, index: usize, all: &[At]) -> Readiness {
+        let Some(node) = self.nodes.get(index) else {
+            return Readiness::Wait;
         };
-        let bad = |phase| matches!(phase, Phase::Failed | Phase::Cancelled | Phase::Skipped);
-        if let Some((cause, phase)) = before(bad) {
-            return Readiness::Skip {
-                because: self.name(cause).to_owned(),
-                phase,
-            };
+        let ended = |before: &usize| all.get(*before).is_some_and(|at| at.phase.is_terminal());
+        if !node.behind.iter().all(ended) {
+            return Readiness::Wait;
         }
-        match before(|phase| !phase.is_terminal()) {
-            Some(_) => Readiness::Wait,
-            None => Readiness::Start,
-        }
+        let before: Vec<(&str, At)> = node
+            .after
+            .iter()
+            .map(|before| (self.name(*before), all.get(*before).copied().unwrap_or_default()))
+            .collect();
+        rule::judge(node.rule, &before)
     }
 }
 
@@ -210,7 +240,7 @@ pub fn run_phase(steps: &[Phase], suspend: bool) -> Phase {
     if !steps.is_empty() && steps.iter().all(|phase| phase.is_terminal()) {
         return if any(Phase::Failed) {
             Phase::Failed
-        } else if any(Phase::Cancelled) || any(Phase::Skipped) {
+        } else if any(Phase::Cancelled) {
             Phase::Cancelled
         } else {
             Phase::Succeeded
@@ -226,159 +256,4 @@ pub fn run_phase(steps: &[Phase], suspend: bool) -> Phase {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn steps(edges: &[(&str, &[&str])]) -> Vec<Step> {
-        edges
-            .iter()
-            .map(|(name, after)| Step {
-                name: (*name).into(),
-                after: after.iter().map(|after| (*after).into()).collect(),
-                ..Step::default()
-            })
-            .collect()
-    }
-
-    fn diamond() -> Dag {
-        Dag::new(&steps(&[
-            ("d", &["b", "c"]),
-            ("b", &["a"]),
-            ("c", &["a"]),
-            ("a", &[]),
-            ("x", &[]),
-        ]))
-        .unwrap()
-    }
-
-    #[test]
-    fn orders_and_closes_over() {
-        let dag = diamond();
-        assert_eq!(vec!["a", "b", "c", "d", "x"], dag.order().collect::<Vec<_>>());
-        assert_eq!(BTreeSet::from(["a", "b", "c"]), dag.upstream("d"));
-        assert_eq!(BTreeSet::new(), dag.upstream("x"));
-        assert_eq!(BTreeSet::new(), dag.upstream("no such step"));
-    }
-
-    #[test]
-    fn names_the_cycle() {
-        let error = Dag::new(&steps(&[
-            ("start", &["c"]),
-            ("a", &["c"]),
-            ("b", &["a"]),
-            ("c", &["b"]),
-        ]))
-        .unwrap_err();
-        let DagError::Cycle(names) = &error else {
-            panic!("{error}")
-        };
-        assert_eq!((4, &names[0]), (names.len(), &names[3]), "{error}");
-        assert!(!names.contains(&"start".to_owned()), "{error}");
-        for pair in names.windows(2) {
-            assert!(
-                [("a", "b"), ("b", "c"), ("c", "a")].contains(&(pair[0].as_str(), pair[1].as_str())),
-                "{error}"
-            );
-        }
-        assert_eq!(
-            Err(DagError::Cycle(vec!["a".into(), "a".into()])),
-            Dag::new(&steps(&[("a", &["a"])]))
-        );
-        assert!(matches!(
-            Dag::new(&steps(&[("a", &["b"])])),
-            Err(DagError::Unknown { .. })
-        ));
-        assert!(matches!(
-            Dag::new(&steps(&[("a", &[]), ("a", &[])])),
-            Err(DagError::Duplicate(_))
-        ));
-    }
-
-    #[test]
-    fn skips_what_cannot_come() {
-        let dag = diamond();
-        let phases = BTreeMap::from([
-            ("a", Phase::Succeeded),
-            ("b", Phase::Failed),
-            ("c", Phase::Running),
-            ("x", Phase::Pending),
-        ]);
-        let ready = dag.readiness(|step| phases.get(step).copied().unwrap_or_default());
-        let skip = Readiness::Skip {
-            because: "b".into(),
-            phase: Phase::Failed,
-        };
-        assert_eq!(vec![("d", skip), ("x", Readiness::Start)], ready);
-        let chain = Dag::new(&steps(&[("a", &[]), ("b", &["a"]), ("c", &["b"])])).unwrap();
-        let ready = chain.readiness(|step| if step == "a" { Phase::Cancelled } else { Phase::Pending });
-        assert!(
-            ready
-                .iter()
-                .all(|(_, readiness)| matches!(readiness, Readiness::Skip { .. })),
-            "{ready:?}"
-        );
-        let ready = chain.readiness(|step| if step == "a" { Phase::Stopped } else { Phase::Pending });
-        assert_eq!(vec![("b", Readiness::Start), ("c", Readiness::Wait)], ready);
-    }
-
-    #[test]
-    fn derives_the_run() {
-        use Phase::{Cancelled, Failed, Paused, Pending, Planning, Running, Skipped, Succeeded, Suspended, Waiting};
-        for (steps, suspend, expected) in [
-            (vec![Pending, Pending], false, Pending),
-            (vec![Pending, Pending], true, Suspended),
-            (vec![Planning, Pending], false, Planning),
-            (vec![Planning, Running], false, Running),
-            (vec![Running, Paused], true, Running),
-            (vec![Succeeded, Pending], false, Running),
-            (vec![Succeeded, Pending], true, Suspended),
-            (vec![Paused, Waiting], false, Paused),
-            (vec![Waiting, Succeeded], false, Waiting),
-            (vec![Succeeded, Succeeded], true, Succeeded),
-            (vec![Failed, Skipped], false, Failed),
-            (vec![Failed, Running], false, Running),
-            (vec![Cancelled, Skipped, Succeeded], false, Cancelled),
-            (vec![Cancelled, Failed], false, Failed),
-            (vec![], false, Pending),
-        ] {
-            assert_eq!(expected, run_phase(&steps, suspend), "{steps:?}");
-        }
-    }
-
-    proptest! {
-        /// An order puts every step behind what is before it; no order means that there is a true circle.
-        #[test]
-        fn orders_or_shows_a_circle(edges in prop::collection::vec((0..12_usize, 0..12_usize), 0..30)) {
-            let all: Vec<Step> = (0..12).map(|index: usize| Step {
-                name: format!("s{index}"),
-                after: edges.iter().filter(|(to, _)| *to == index).map(|(_, from)| format!("s{from}")).collect(),
-                ..Step::default()
-            }).collect();
-            match Dag::new(&all) {
-                Ok(dag) => {
-                    let order: Vec<&str> = dag.order().collect();
-                    prop_assert_eq!(12, order.len());
-                    for step in &all {
-                        let at = order.iter().position(|name| *name == step.name);
-                        for before in &step.after {
-                            prop_assert!(order.iter().position(|name| name == before) < at);
-                        }
-                    }
-                }
-                Err(DagError::Cycle(names)) => {
-                    prop_assert!(names.len() >= 2 && names.first() == names.last());
-                    for pair in names.windows(2) {
-                        let step = all.iter().find(|step| step.name == pair[1]).unwrap();
-                        prop_assert!(step.after.contains(&pair[0]));
-                    }
-                }
-                Err(error) => prop_assert!(false, "{error}"),
-            }
-        }
-    }
-}
+mod tests;

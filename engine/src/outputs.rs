@@ -66,7 +66,13 @@ mod tests {
             steps: vec![step],
             ..WorkflowStatus::default()
         };
-        Scope::of(BTreeMap::from([("year".into(), json!(2013))]), &status, "w", "u-1")
+        Scope::of(
+            BTreeMap::from([("year".into(), json!(2013))]),
+            &status,
+            "w",
+            "u-1",
+            |_| true,
+        )
     }
 
     #[test]

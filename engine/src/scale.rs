@@ -25,6 +25,8 @@ pub struct Bounds {
 pub struct Load {
     /// Partitions that can be run now or soon.
     pub partitions: u64,
+    /// Partitions that may be in flight, over all workers.
+    pub most: u64,
     /// Partitions that one worker runs at once.
     pub concurrency: u64,
     /// How long a partition takes in one of these places, in microseconds; `None`: not known yet.
@@ -47,7 +49,7 @@ pub struct Kind {
 pub fn demand(loads: &[Load], now: u64) -> u64 {
     let of = |load: &Load| {
         let concurrency = load.concurrency.max(1);
-        let places = load.partitions.div_ceil(concurrency);
+        let places = load.partitions.min(load.most).div_ceil(concurrency);
         let Some(mean) = load.mean_micros else { return places };
         let there = now.max(1).saturating_mul(concurrency);
         let rest_millis = load.partitions.saturating_mul(mean) / 1_000 / there;
@@ -124,6 +126,7 @@ mod tests {
     fn load(partitions: u64, concurrency: u64, mean_micros: Option<u64>) -> Load {
         Load {
             partitions,
+            most: u64::MAX,
             concurrency,
             mean_micros,
         }
@@ -174,6 +177,12 @@ mod tests {
         // 100 partitions of 10 ms are done by two workers before a third is there.
         assert_eq!(demand(&[load(100, 1, Some(10_000))], 2), 2);
         assert_eq!(demand(&[load(100_000, 1, Some(10_000))], 2), 100_000);
+        // No worker beyond what may be in flight.
+        let limited = Load {
+            most: 20,
+            ..load(100_000, 8, Some(10_000))
+        };
+        assert_eq!(demand(&[limited], 2), 3);
         // What is left is not for all that are there.
         assert_eq!(demand(&[load(1, 1, Some(10_000))], 2), 1);
     }

@@ -146,6 +146,7 @@ fn of_step(before: Phase, step: &StepStatus) -> Option<Told> {
                 step.name, step.partitions.succeeded, step.partitions.total
             ),
         ),
+        Phase::Skipped => ("StepSkipped", format!("{}: {}", step.name, step.message)),
         Phase::Failed => (
             "StepFailed",
             format!(

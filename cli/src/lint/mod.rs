@@ -313,11 +313,13 @@ fn misfit(value: &Value) -> Option<(String, String)> {
         .enumerate()
     {
         let path = format!("spec.steps[{at}]");
-        let fields: [(&str, ErrorOf); 7] = [
+        let fields: [(&str, ErrorOf); 9] = [
             ("timeout", error_of::<braid_crds::Duration>),
             ("partitionTimeout", error_of::<braid_crds::Duration>),
             ("maxFailedPartitions", error_of::<braid_crds::CountOrPercent>),
+            ("parallelism", error_of::<braid_crds::Parallelism>),
             ("retry", error_of::<workflow::Retry>),
+            ("repeat", error_of::<workflow::Repeat>),
             ("over", error_of::<workflow::Over>),
             ("run", error_of::<workflow::Run>),
             ("results", error_of::<Vec<workflow::ResultSpec>>),
@@ -331,8 +333,15 @@ fn misfit(value: &Value) -> Option<(String, String)> {
             return Some((path, message));
         }
     }
-    if let Some(message) = spec.get("timeout").and_then(error_of::<braid_crds::Duration>) {
-        return Some(("spec.timeout".to_owned(), message));
+    let fields: [(&str, ErrorOf); 3] = [
+        ("timeout", error_of::<braid_crds::Duration>),
+        ("parallelism", error_of::<braid_crds::Parallelism>),
+        ("stepDefaults", error_of::<workflow::StepDefaults>),
+    ];
+    for (field, error) in fields {
+        if let Some(message) = spec.get(field).and_then(error) {
+            return Some((format!("spec.{field}"), message));
+        }
     }
     error_of::<WorkflowSpec>(spec).map(|message| ("spec".to_owned(), message))
 }

@@ -40,6 +40,9 @@ fn unknown(path: &str, known: &[String]) -> (String, String) {
     (format!("there is no field {name:?}"), help)
 }
 
+/// The pattern of `parallelism`.
+const PARALLELISM: &str = r"^([1-9][0-9]{0,5}|\$\(.*\))$";
+
 /// Patterns are for machines.
 fn pattern(message: &str, text: &str) -> Option<(String, String)> {
     let (_, pattern) = message.split_once("should match '")?;
@@ -65,6 +68,10 @@ fn pattern(message: &str, text: &str) -> Option<(String, String)> {
         "^(100|[1-9]?[0-9])%$" => (
             "neither a count nor a percentage",
             "write a whole number, or a percentage between 0% and 100%",
+        ),
+        PARALLELISM => (
+            "no number of partitions",
+            "write a number, or an expression that gives one: $(params.n)",
         ),
         _ => return None,
     };

@@ -98,6 +98,9 @@ impl Row {
     fn pace(&self, now: Instant, tint: Tint) -> Vec<String> {
         let (settled, total) = (self.settled(), self.step.partitions.total);
         let mut parts = vec![format!("{}/{}", count(settled), count(total))];
+        if let Some(repeat) = &self.step.repeat {
+            parts.insert(0, format!("round {}", repeat.rounds.saturating_add(1)));
+        }
         let speed = self.speed.per_second(now).filter(|_| self.step.phase == Phase::Running);
         parts.extend(speed.map(rate));
         if self.step.partitions.failed > 0 {
@@ -110,6 +113,24 @@ impl Row {
         }
         parts.extend(speed.and_then(|speed| left(total.saturating_sub(settled), speed)));
         parts
+    }
+
+    /// `round 3 is over, the next in 12s`
+    fn between(&self, wall: Timestamp) -> String {
+        let Some(repeat) = &self.step.repeat else {
+            return String::new();
+        };
+        let left = repeat.next_at.unwrap_or_default().saturating_sub(wall.as_millisecond());
+        let mut line = format!(
+            "round {} is over, the next in {}s",
+            repeat.rounds,
+            left.max(0).unsigned_abs().div_ceil(1_000)
+        );
+        if let Some(results) = self.results() {
+            line.push_str("   ");
+            line.push_str(&results);
+        }
+        line
     }
 
     /// The newest values of plain results.
@@ -245,7 +266,12 @@ impl Board {
         match phase {
             Phase::Pending => vec![head + &dim(&row.waits_for(&self.rows))],
             Phase::Planning => vec![head + "lists the data"],
-            Phase::Skipped => vec![head + &dim("skipped")],
+            Phase::Skipped => {
+                let room = canvas.columns.saturating_sub(names + 18);
+                let why = clean(&row.step.message, room);
+                vec![head + &dim(format!("skipped  {why}").trim_end())]
+            }
+            _ if row.step.is_between_rounds() => vec![head + &row.between(wall)],
             Phase::Running | Phase::Waiting | Phase::Paused | Phase::Suspended => {
                 let share = share(row.settled(), row.step.partitions.total);
                 let cells = canvas.columns.saturating_sub(names + 62).clamp(8, 28);
@@ -265,6 +291,12 @@ impl Board {
                 if counts.failed > 0 {
                     let failed = format!("  failed {}", count(counts.failed));
                     line.push_str(&tint.paint(Colour::Red, &failed));
+                }
+                if counts.stopped > 0 {
+                    line.push_str(&tint.paint(Colour::Yellow, &format!("  left {}", count(counts.stopped))));
+                }
+                if let Some(repeat) = row.step.repeat.as_ref().filter(|repeat| repeat.rounds > 0) {
+                    line.push_str(&dim(&format!("  rounds {}", repeat.rounds)));
                 }
                 if let Some(started) = &row.step.started_at {
                     let ended = row.step.finished_at.as_ref().map_or(wall, |time| time.0);
@@ -299,7 +331,15 @@ impl Board {
                     0 => String::new(),
                     failed => format!(", {} failed", count(failed)),
                 };
-                lines.push(format!("{}: {phase:?}{detail}{failed}", row.name));
+                let left = match row.step.partitions.stopped {
+                    0 => String::new(),
+                    left => format!(", {} left", count(left)),
+                };
+                let why = match phase {
+                    Phase::Skipped => format!(": {}", clean(&row.step.message, 200)),
+                    _ => String::new(),
+                };
+                lines.push(format!("{}: {phase:?}{detail}{failed}{left}{why}", row.name));
             }
         }
         lines

@@ -100,6 +100,8 @@ pub struct Situation<'a> {
     pub mean_micros: Option<u64>,
     /// How many shards may be cut or sealed to feed the idle.
     pub cuts: usize,
+    /// Partitions that may be in flight over all workers; absent: as many as there are places.
+    pub places: Option<u64>,
     /// Whether the step is being stopped.
     pub stop: Option<Stop>,
 }
@@ -157,6 +159,7 @@ pub fn orders<W: World, K: Copy + Ord>(
         round.stop(stop);
     } else {
         round.adopt();
+        round.shrink();
         round.retry_deferred();
         round.hand_out();
         round.feed_the_idle();
@@ -172,6 +175,8 @@ struct Round<'a, W: World, K> {
     free: Intervals,
     /// Open shards and all shards of each seat.
     held: Vec<(usize, usize)>,
+    /// Open shards of this step of each seat.
+    mine: Vec<usize>,
     budget: u64,
     /// The same for all orders of a round, and looks at every seat: found once, when it is first asked for.
     near_the_end: OnceCell<bool>,
@@ -186,15 +191,82 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .map(|seat| (open(seat.desk).count(), seat.desk.shards.len()))
             .collect();
         let working = seats.iter().filter(|seat| seat.fitness == Fitness::Working).count();
-        Self {
+        let mut round = Self {
             record,
             situation,
             seats,
             free,
             held,
+            mine: Vec::new(),
             budget: budget_millis(working),
             near_the_end: OnceCell::new(),
             orders: Vec::new(),
+        };
+        let mine = |seat: &Seat<'a, W, K>| match seat.fitness {
+            // Sealed by this very round.
+            Fitness::Lost => 0,
+            _ => round.mine(seat).count(),
+        };
+        round.mine = seats.iter().map(mine).collect();
+        round
+    }
+
+    /// How many seats may work on this step at a time: a seat runs as many partitions as its worker has places, so the limit is kept by
+    /// whole seats. The one seat that is left when the limit is below that gets so few partitions at a time instead.
+    fn seats_at_once(&self) -> usize {
+        let limit = self.situation.places.map(|places| {
+            let whole = places / self.situation.concurrency.max(1);
+            whole.max(u64::from(places > 0))
+        });
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// Whether a seat may get (more of) this step.
+    fn admits(&self, index: usize) -> bool {
+        let limit = self.seats_at_once();
+        if limit == usize::MAX {
+            return true;
+        }
+        let has = |count: &usize| *count > 0;
+        let used = self.mine.iter().filter(|count| has(count)).count();
+        if self.mine.get(index).is_some_and(has) {
+            // Of more than may be, the first stay.
+            let before = self.mine.iter().take(index).filter(|count| has(count)).count();
+            before < limit && self.most() == u64::MAX
+        } else {
+            used < limit
+        }
+    }
+
+    /// The most partitions of one shard: below the places of a worker the limit is kept by small shards, one at a time.
+    fn most(&self) -> u64 {
+        let below = self
+            .situation
+            .places
+            .filter(|places| *places < self.situation.concurrency);
+        below.map_or(u64::MAX, |places| places.max(1))
+    }
+
+    /// Takes the work back from seats that are more than may work at a time, since the limit was lowered.
+    fn shrink(&mut self) {
+        let limit = self.seats_at_once();
+        let used = (0..self.seats.len()).filter(|index| self.mine.get(*index).is_some_and(|count| *count > 0));
+        for index in used.skip(limit).collect::<Vec<_>>() {
+            let Some(seat) = self.seats.get(index) else { continue };
+            let mut orders = Vec::new();
+            for (at, shard) in self.mine(seat).enumerate() {
+                let (seat, id) = (seat.key, shard.id);
+                // What was running when its shard ended: it ends by itself.
+                if shard.adopts.is_some() && shard.range.len() <= self.situation.concurrency {
+                    continue;
+                }
+                if at > 0 {
+                    orders.push(Order::Seal { seat, shard: id });
+                } else if shard.budget_millis > 0 {
+                    orders.push(Order::Cut { seat, shard: id });
+                }
+            }
+            self.orders.extend(orders);
         }
     }
 
@@ -341,7 +413,8 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .seats
             .iter()
             .filter(|seat| seat.fitness == Fitness::Working)
-            .count() as u64;
+            .count()
+            .min(self.seats_at_once()) as u64;
         // Half the writes: who has one open shard left is given two, and who has two is given none.
         let long = self
             .lasts_millis()
@@ -353,7 +426,7 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
         while let Some(gap) = self.free.first() {
             let limit = |index: usize| wanted.get(index).copied().unwrap_or(0);
             let Some(index) = self.least_loaded(limit) else { return };
-            let size = (self.free.len() / (2 * working.max(1))).max(least);
+            let size = (self.free.len() / (2 * working.max(1))).max(least).min(self.most());
             let (range, mode) =
                 self.up_to_a_suspect(PartitionRange::new(gap.start(), gap.end().min(gap.start() + size)));
             self.assign(index, range, mode, None, None);
@@ -364,6 +437,9 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
         let mut idle: Vec<usize> = (0..self.seats.len())
             .filter(|index| self.works(*index) && self.held.get(*index).is_some_and(|(open, _)| *open == 0))
             .collect();
+        // Those that may not work on this step need not be fed with it.
+        let used = self.mine.iter().filter(|count| **count > 0).count();
+        idle.truncate(self.seats_at_once().saturating_sub(used));
         if idle.is_empty() || !self.free.is_empty() {
             return;
         }
@@ -477,7 +553,7 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
     /// The seat with the fewest open shards that has fewer than its limit and room for another.
     fn least_loaded(&self, limit: impl Fn(usize) -> usize) -> Option<usize> {
         let candidates = self.held.iter().enumerate().filter(|(index, (open, all))| {
-            self.works(*index) && *open < limit(*index) && *all < limits::SHARDS_PER_WORKER - 1
+            self.works(*index) && *open < limit(*index) && *all < limits::SHARDS_PER_WORKER - 1 && self.admits(*index)
         });
         candidates
             .min_by_key(|(index, (open, _))| (*open, *index))
@@ -523,6 +599,9 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
         if let Some((open, all)) = self.held.get_mut(index) {
             *open += 1;
             *all += 1;
+        }
+        if let Some(mine) = self.mine.get_mut(index) {
+            *mine += 1;
         }
         let near_the_end = *self.near_the_end.get_or_init(|| self.is_near_the_end());
         let budget_millis = if near_the_end { self.budget / 4 } else { self.budget };

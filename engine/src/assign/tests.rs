@@ -88,6 +88,7 @@ fn situation(total: u64) -> Situation<'static> {
         suspects: &[],
         mean_micros: None,
         cuts: 10,
+        places: None,
         stop: None,
     }
 }
@@ -350,6 +351,7 @@ fn nothing_is_cut_without_leave() {
     let desks = [desk(vec![shard(0, 0, 20)], vec![]), desk(vec![], vec![])];
     let situation = Situation {
         cuts: 0,
+        places: None,
         ..situation(20)
     };
     assert!(orders(&record(), &situation, &seats(&desks, rests)).is_empty());
@@ -530,6 +532,116 @@ proptest! {
         for seat in all.iter().filter(|seat| seat.fitness == Fitness::Working && open(seat.desk).count() == 0) {
             let got = assigned(&orders).iter().any(|(key, ..)| *key == seat.key);
             prop_assert!(got || rest == 0);
+        }
+    }
+}
+
+/// How many seats have an open shard once these orders are carried out.
+fn used(desks: &[Desk<Small>], orders: &[Order<usize>]) -> usize {
+    (0..desks.len())
+        .filter(|index| {
+            let held = open(&desks[*index]).count() > 0;
+            let given = assigned(orders).iter().any(|(seat, ..)| seat == index);
+            held || given
+        })
+        .count()
+}
+
+#[test]
+fn parallelism_is_kept_by_whole_workers() {
+    for (places, concurrency, seats_at_once) in [(1, 1, 1), (3, 1, 3), (20, 8, 2), (8, 8, 1), (100, 1, 5)] {
+        let desks: Vec<_> = (0..5).map(|_| desk(vec![], vec![])).collect();
+        let situation = Situation {
+            places: Some(places),
+            concurrency,
+            ..situation(1_000)
+        };
+        let orders = orders(&record(), &situation, &seats(&desks, Watched::default()));
+        assert_eq!(seats_at_once, used(&desks, &orders), "{places} {concurrency}");
+    }
+}
+
+#[test]
+fn parallelism_below_the_places_of_one_worker_is_kept_by_small_shards() {
+    let desks = vec![desk(vec![], vec![]), desk(vec![], vec![])];
+    let situation = Situation {
+        places: Some(3),
+        concurrency: 8,
+        ..situation(1_000)
+    };
+    let given = assigned(&orders(&record(), &situation, &seats(&desks, Watched::default())));
+    assert_eq!(vec![(0, PartitionRange::new(0, 3), Mode::Normal, None)], given);
+    let desks = vec![desk(vec![shard(1, 0, 3)], vec![]), desk(vec![], vec![])];
+    assert_eq!(
+        Vec::<Order<usize>>::new(),
+        orders(&record(), &situation, &seats(&desks, Watched::default()))
+    );
+}
+
+#[test]
+fn parallelism_that_was_lowered_takes_work_back_politely() {
+    let desks = vec![
+        desk(vec![shard(1, 0, 10), shard(2, 10, 20)], vec![]),
+        desk(vec![shard(1, 20, 30), shard(2, 30, 40)], vec![]),
+        desk(vec![], vec![]),
+    ];
+    let situation = Situation {
+        places: Some(1),
+        ..situation(100)
+    };
+    let orders = orders(&record(), &situation, &seats(&desks, Watched::default()));
+    let (seat, second) = (1, ShardId(2));
+    assert_eq!(
+        vec![
+            Order::Cut {
+                seat,
+                shard: ShardId(1)
+            },
+            Order::Seal { seat, shard: second }
+        ],
+        orders
+    );
+    let none = Situation {
+        places: Some(0),
+        ..situation
+    };
+    let desks = vec![desk(vec![], vec![])];
+    assert_eq!(
+        Vec::<Order<usize>>::new(),
+        super::orders(&record(), &none, &seats(&desks, Watched::default()))
+    );
+}
+
+proptest! {
+    /// Whatever is on the desks and however often orders are made: no more workers than may be, but those that had work already.
+    #[test]
+    fn parallelism_is_never_exceeded(
+        places in 0_u64..12,
+        concurrency in 1_u64..5,
+        held in prop::collection::vec(0_u64..3, 1..8),
+    ) {
+        let mut next = 0;
+        let desks: Vec<_> = held
+            .iter()
+            .map(|count| {
+                let shards = (0..*count).map(|id| {
+                    next += 10;
+                    shard(i64::try_from(id).unwrap(), next - 10, next)
+                });
+                desk(shards.collect(), vec![])
+            })
+            .collect();
+        let situation = Situation { places: Some(places), concurrency, ..situation(1_000) };
+        let orders = orders(&record(), &situation, &seats(&desks, Watched::default()));
+        let limit = if places == 0 { 0 } else { (places / concurrency).max(1) };
+        let before = held.iter().filter(|count| **count > 0).count();
+        prop_assert!(used(&desks, &orders) <= before.max(usize::try_from(limit).unwrap()));
+        let limit = usize::try_from(limit).unwrap();
+        if before > limit {
+            for (seat, ..) in assigned(&orders) {
+                let busier = held.iter().take(seat).filter(|count| **count > 0).count();
+                prop_assert!(busier < limit);
+            }
         }
     }
 }

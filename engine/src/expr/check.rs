@@ -1,6 +1,9 @@
 //! What can be said of an expression before it runs: names that do not exist.
 
-use super::{ExprError, Expression, Names, Reference, scan};
+use super::{
+    ExprError, Expression, Names, Reference, scan,
+    types::{self, Wanted},
+};
 use crate::suggest::nearest;
 
 /// The functions and macros that expressions have, for people to be told.
@@ -40,7 +43,9 @@ const TYPES: [&str; 9] = [
 ];
 const ROOTS: [&str; 3] = ["params", "steps", "workflow"];
 const STEP_FIELDS: [&str; 3] = ["phase", "failed", "results"];
-const WORKFLOW_FIELDS: [&str; 3] = ["name", "phase", "uid"];
+const WORKFLOW_FIELDS: [&str; 6] = ["name", "phase", "uid", "failed", "message", "failures"];
+/// The variable of a step's own results, where there is one.
+const OWN: &str = "results";
 
 /// A rule that an expression breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,11 +82,13 @@ pub enum Rule {
     UnknownFunction,
     /// A message of a named type.
     Message,
+    /// A value of a type that does not fit its place.
+    Type,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Length,
         Self::Depth,
         Self::Terms,
@@ -98,6 +105,7 @@ impl Rule {
         Self::Subtraction,
         Self::UnknownFunction,
         Self::Message,
+        Self::Type,
     ];
 }
 
@@ -139,6 +147,12 @@ impl Expression {
     /// The names in it that do not exist, and the forms that cannot be evaluated.
     #[must_use]
     pub fn check(&self, names: &Names) -> Vec<Finding> {
+        self.check_for(names, Wanted::Anything)
+    }
+
+    /// The same, at a place that takes only some values.
+    #[must_use]
+    pub fn check_for(&self, names: &Names, wanted: Wanted) -> Vec<Finding> {
         let mut findings: Vec<Finding> = Vec::new();
         for at in &self.found.subtractions {
             findings.push(self.subtraction(*at, names));
@@ -166,6 +180,10 @@ impl Expression {
         }
         for reference in &self.found.references {
             findings.extend(self.reference(reference, names));
+        }
+        // What is not there has no type.
+        if findings.is_empty() {
+            findings = types::check(self, names, wanted);
         }
         findings.sort_by_key(|finding| finding.column);
         findings.dedup();
@@ -260,6 +278,28 @@ impl Expression {
                 nearest(field, WORKFLOW_FIELDS)
                     .map(did_you_mean)
                     .or_else(|| Some(listed("fields of a workflow", WORKFLOW_FIELDS))),
+            ),
+            (OWN, [result, ..]) if names.own.as_ref().is_some_and(|own| own.contains(*result)) => None,
+            (OWN, [result, ..]) if names.own.is_some() => {
+                let own = || names.own.iter().flatten().map(String::as_str);
+                let help = nearest(result, own()).map(did_you_mean);
+                let help = help.or_else(|| Some(listed("results of this step", own())));
+                finding(Rule::UnknownResult, format!("this step has no result {result:?}"), help)
+            }
+            (OWN, []) if names.own.is_some() => finding(
+                Rule::WholeVariable,
+                "results is not a value".to_owned(),
+                Some("name one, for example results.NAME".to_owned()),
+            ),
+            (OWN, _) => finding(
+                Rule::UnknownVariable,
+                "there is no variable \"results\" here".to_owned(),
+                Some("name the step: steps.NAME.results.RESULT".to_owned()),
+            ),
+            ("item", _) => finding(
+                Rule::UnknownVariable,
+                "there is no variable \"item\" here".to_owned(),
+                Some("expressions are evaluated once for all partitions; programs have BRAID_ITEM".to_owned()),
             ),
             (root, []) if ROOTS.contains(&root) => finding(
                 Rule::WholeVariable,

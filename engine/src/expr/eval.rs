@@ -20,7 +20,7 @@ use cel::{
 use serde_json::Value;
 
 use super::{
-    ExprError, Expression, Reference, Scope,
+    ExprError, Expression, Reference, Scope, WorkflowScope,
     convert::{self, Texts},
     reference, stack,
 };
@@ -99,6 +99,13 @@ impl Expression {
             if let Some((step, result)) = absent {
                 return ExprError::Absent { step, result };
             }
+            let own = self.references().iter().find_map(|reference| {
+                let result = reference.path.first().filter(|result| *result == key.as_str())?;
+                (reference.root == "results" && !scope.own.contains_key(result)).then(|| result.clone())
+            });
+            if let Some(result) = own {
+                return ExprError::NotYet { result };
+            }
         }
         ExprError::Evaluation(error.to_string().chars().take(300).collect())
     }
@@ -111,6 +118,7 @@ fn plain<'a>(reference: &Reference, scope: &'a Scope) -> Option<&'a Value> {
         ("steps", [step, results, result, rest @ ..]) if results == "results" => {
             (scope.step(step)?.1.results.get(result)?, rest)
         }
+        ("results", [result, rest @ ..]) => (scope.own.get(result)?, rest),
         _ => return None,
     };
     for name in rest {
@@ -120,15 +128,26 @@ fn plain<'a>(reference: &Reference, scope: &'a Scope) -> Option<&'a Value> {
 }
 
 /// Values by the names of the variables, and the weight of those that the manifest or user code made.
-type Variables = ([(&'static str, Cel); 3], usize);
+type Variables = ([(&'static str, Cel); 4], usize);
 
 /// The variables that the references need: what is not referred to is not converted.
 fn variables(references: &[Reference], scope: &Scope) -> Result<Variables, ExprError> {
     let mut params: HashMap<Key, Cel> = HashMap::new();
     let mut steps: HashMap<Key, Cel> = HashMap::new();
+    let mut own: HashMap<Key, Cel> = HashMap::new();
     let mut weight = 0;
     for reference in references {
         let Some(name) = reference.path.first() else { continue };
+        if reference.root == "results"
+            && let Some(value) = scope.own.get(name)
+            && !own.contains_key(&key(name))
+        {
+            weight += convert::weight(value);
+            own.insert(
+                key(name),
+                convert::to_cel(value, Texts::Numbers, &format!("results.{name}"))?,
+            );
+        }
         if reference.root == "params"
             && let Some(value) = scope.params.get(name)
             && !params.contains_key(&key(name))
@@ -176,17 +195,34 @@ fn variables(references: &[Reference], scope: &Scope) -> Result<Variables, ExprE
             );
         }
     }
-    let run = &scope.workflow;
-    let workflow = [("name", &run.name), ("phase", &run.phase), ("uid", &run.uid)];
-    let workflow = workflow
-        .into_iter()
-        .map(|(name, value)| (key(name), Cel::from(value.as_str())));
     let variables = [
         ("params", map(params)),
         ("steps", map(steps)),
-        ("workflow", map(workflow.collect())),
+        ("workflow", workflow(&scope.workflow)),
+        ("results", map(own)),
     ];
     Ok((variables, weight))
+}
+
+fn workflow(run: &WorkflowScope) -> Cel {
+    let text = |text: &String| Cel::from(text.as_str());
+    let failures = run.failures.iter().map(|failure| {
+        let fields = [
+            ("step", text(&failure.step)),
+            ("reason", text(&failure.reason)),
+            ("message", text(&failure.message)),
+        ];
+        map(fields.into_iter().map(|(name, value)| (key(name), value)).collect())
+    });
+    let fields = [
+        ("name", text(&run.name)),
+        ("phase", text(&run.phase)),
+        ("uid", text(&run.uid)),
+        ("failed", Cel::Bool(run.failed)),
+        ("message", text(&run.message)),
+        ("failures", Cel::List(Arc::new(failures.collect()))),
+    ];
+    map(fields.into_iter().map(|(name, value)| (key(name), value)).collect())
 }
 
 fn key(name: &str) -> Key {

@@ -11,9 +11,10 @@
 //! that cannot spare a second uses a blocking thread.
 //!
 //! Only names that are written out can be reached: `params.NAME`, `steps.NAME.results.R`, `steps.NAME.phase`,
-//! `steps.NAME.failed` (how many partitions failed for good), `workflow.name`, `workflow.phase`, `workflow.uid`. A step
-//! `sign-off` is `steps.sign_off` and `steps["sign-off"]`. [`Expression::check`] finds names that do not exist, so an expression that
-//! passes fails in evaluation only for its values: an absent result, an overflow, a division by zero, a wrong type.
+//! `steps.NAME.failed` (how many partitions failed for good), `workflow.name`, `workflow.uid`, `workflow.phase`, `workflow.failed`,
+//! `workflow.message`, `workflow.failures`, and where a step looks at itself `results.R`. A step `sign-off` is `steps.sign_off` and
+//! `steps["sign-off"]`. [`Expression::check`] finds names that do not exist and types that cannot fit, so an expression that passes
+//! fails in evaluation only for its values: an absent result, an overflow, a division by zero, a type that was not known before.
 
 use braid_crds::limits::EXPRESSION_BYTES;
 use serde_json::Value;
@@ -27,13 +28,15 @@ mod scan;
 mod scope;
 mod stack;
 mod template;
+mod types;
 
 pub use check::{Finding, Rule};
 pub use parse::Expression;
 pub use reference::Reference;
 pub use scan::{NESTING, TERMS};
-pub use scope::{Names, Scope, StepNames, StepScope, WorkflowScope};
+pub use scope::{Failure, Names, Scope, StepNames, StepScope, WorkflowScope};
 pub use template::Template;
+pub use types::{Kind, Wanted};
 
 /// Macros (`all`, `exists`, `exists_one`, `filter`, `map`) in one another: at most so many.
 pub const MACROS: usize = 2;
@@ -88,6 +91,12 @@ pub enum ExprError {
     Absent {
         /// The step.
         step: String,
+        /// The result.
+        result: String,
+    },
+    /// A result of the step itself that no partition has given.
+    #[error("no partition gave the result {result}: guard it with has(results.{result})")]
+    NotYet {
         /// The result.
         result: String,
     },
@@ -150,11 +159,16 @@ impl ExprError {
 
 /// Everything that is wrong with the text of an expression whose names are these.
 #[must_use]
-pub fn check(text: &str, names: &Names) -> Vec<Finding> {
+pub fn check(text: &str, names: &Names, wanted: Wanted) -> Vec<Finding> {
     match Expression::parse(text) {
-        Ok(expression) => expression.check(names),
+        Ok(expression) => expression.check_for(names, wanted),
         Err(error) => vec![Finding::of(&error)],
     }
+}
+
+/// Whether a condition holds; anything but a boolean is an error.
+pub fn holds(text: &str, scope: &Scope) -> Result<bool, ExprError> {
+    Expression::parse(text)?.holds(scope)
 }
 
 /// The value of an expression, as JSON. A plain reference keeps its value whatever its size; whole numbers beyond 2^53

@@ -68,6 +68,15 @@ impl Expression {
         &self.found.references
     }
 
+    /// Whether it reads a step of that name.
+    #[must_use]
+    pub fn reads(&self, step: &str) -> bool {
+        let named = |name: &str| name == step || name == step.replace('-', "_");
+        self.references()
+            .iter()
+            .any(|reference| reference.root == "steps" && reference.path.first().is_none_or(|name| named(name)))
+    }
+
     /// The column of a node.
     pub(super) fn column_of(&self, id: u64) -> usize {
         scan::column(&self.text, offset(&self.source, id))

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use braid_crds::{WorkflowSpec, status::WorkflowStatus};
+use braid_crds::{
+    WorkflowSpec,
+    status::{Phase, StepStatus, WorkflowStatus},
+    workflow::ParamType,
+};
 use serde_json::Value;
 
 /// The names that an expression may use at one place.
@@ -10,8 +14,12 @@ use serde_json::Value;
 pub struct Names {
     /// The params.
     pub params: BTreeSet<String>,
+    /// The types of the params that declare one.
+    pub types: BTreeMap<String, ParamType>,
     /// All steps of the workflow, by name.
     pub steps: BTreeMap<String, StepNames>,
+    /// The results of the step itself, where it looks at them.
+    pub own: Option<BTreeSet<String>>,
 }
 
 /// The names of a step.
@@ -19,6 +27,8 @@ pub struct Names {
 pub struct StepNames {
     /// Its results.
     pub results: BTreeSet<String>,
+    /// Those of them that are maps.
+    pub keyed: BTreeSet<String>,
     /// Why it cannot be read at this place; absent: it can.
     pub hidden: Option<String>,
 }
@@ -29,11 +39,22 @@ impl Names {
     pub fn of(spec: &WorkflowSpec) -> Self {
         let steps = spec.steps.iter().map(|step| {
             let results = step.results.iter().map(|result| result.name.clone()).collect();
-            (step.name.clone(), StepNames { results, hidden: None })
+            let keyed = step.results.iter().filter(|result| result.keyed);
+            let names = StepNames {
+                results,
+                keyed: keyed.map(|result| result.name.clone()).collect(),
+                hidden: None,
+            };
+            (step.name.clone(), names)
         });
+        let types = spec.params.iter();
         Self {
             params: spec.params.iter().map(|param| param.name.clone()).collect(),
+            types: types
+                .filter_map(|param| Some((param.name.clone(), param.kind?)))
+                .collect(),
             steps: steps.collect(),
+            own: None,
         }
     }
 
@@ -56,6 +77,8 @@ pub struct Scope {
     pub steps: BTreeMap<String, StepScope>,
     /// The run.
     pub workflow: WorkflowScope,
+    /// The results of the step itself, where it looks at them.
+    pub own: BTreeMap<String, Value>,
 }
 
 /// What of a step can be read.
@@ -78,18 +101,37 @@ pub struct WorkflowScope {
     pub phase: String,
     /// Its uid.
     pub uid: String,
+    /// Whether a step has failed.
+    pub failed: bool,
+    /// Why the first that failed did; else empty.
+    pub message: String,
+    /// The steps that have failed.
+    pub failures: Vec<Failure>,
+}
+
+/// A step that has failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Its name.
+    pub step: String,
+    /// Why, in CamelCase.
+    pub reason: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 impl Scope {
-    /// The scope of a run: the resolved params, and what the status says.
+    /// The scope of a run: the resolved params, and what the status says of the steps that are `read`.
     #[must_use]
-    pub fn of(params: BTreeMap<String, Value>, status: &WorkflowStatus, name: &str, uid: &str) -> Self {
-        let steps = status.steps.iter().map(|step| {
-            let results = step
-                .results
-                .iter()
-                .filter_map(|result| Some((result.name.clone(), result.value.clone()?)))
-                .collect();
+    pub fn of(
+        params: BTreeMap<String, Value>,
+        status: &WorkflowStatus,
+        name: &str,
+        uid: &str,
+        read: impl Fn(&str) -> bool,
+    ) -> Self {
+        let steps = status.steps.iter().filter(|step| read(&step.name)).map(|step| {
+            let results = given(step);
             let scope = StepScope {
                 phase: format!("{:?}", step.phase),
                 failed: step.partitions.failed,
@@ -97,6 +139,17 @@ impl Scope {
             };
             (step.name.clone(), scope)
         });
+        let failed = status.steps.iter().filter(|step| step.phase == Phase::Failed);
+        let failures: Vec<Failure> = failed
+            .map(|step| Failure {
+                step: step.name.clone(),
+                reason: step
+                    .stopping
+                    .as_ref()
+                    .map_or_else(|| "StepFailed".to_owned(), |fatal| fatal.reason.clone()),
+                message: step.message.clone(),
+            })
+            .collect();
         Self {
             params,
             steps: steps.collect(),
@@ -104,8 +157,22 @@ impl Scope {
                 name: name.to_owned(),
                 phase: format!("{:?}", status.phase),
                 uid: uid.to_owned(),
+                failed: !failures.is_empty(),
+                message: failures
+                    .first()
+                    .map(|failure| format!("{}: {}", failure.step, failure.message))
+                    .unwrap_or_default(),
+                failures,
             },
+            own: BTreeMap::new(),
         }
+    }
+
+    /// The same for a place where a step looks at its own results.
+    #[must_use]
+    pub fn within(mut self, step: &StepStatus) -> Self {
+        self.own = given(step);
+        self
     }
 
     /// The step that an expression calls `name`.
@@ -115,4 +182,12 @@ impl Scope {
             .find(|(step, _)| *step == name || step.replace('-', "_") == name)
             .map(|(step, scope)| (step.as_str(), scope))
     }
+}
+
+/// The results that partitions have given.
+fn given(step: &StepStatus) -> BTreeMap<String, Value> {
+    step.results
+        .iter()
+        .filter_map(|result| Some((result.name.clone(), result.value.clone()?)))
+        .collect()
 }

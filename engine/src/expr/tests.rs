@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use braid_crds::workflow::ParamType;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -40,6 +41,7 @@ fn names() -> Names {
                 "sign-off".to_owned(),
                 StepNames {
                     results: ["rows", "big", "bigger", "top", "absent"].map(String::from).into(),
+                    keyed: ["top".to_owned()].into(),
                     hidden: None,
                 },
             ),
@@ -52,6 +54,13 @@ fn names() -> Names {
             ),
         ]
         .into(),
+        types: [
+            ("year".to_owned(), ParamType::Integer),
+            ("name".to_owned(), ParamType::String),
+            ("list".to_owned(), ParamType::List),
+        ]
+        .into(),
+        own: None,
     }
 }
 
@@ -87,7 +96,7 @@ fn evaluates() {
         ("2 in params.list", json!(true)),
     ] {
         assert_eq!(Ok(expected), evaluate(text, &scope()), "{text}");
-        assert_eq!(Vec::<Finding>::new(), check(text, &names()), "{text}");
+        assert_eq!(Vec::<Finding>::new(), check(text, &names(), Wanted::Anything), "{text}");
     }
 }
 
@@ -161,7 +170,7 @@ fn finds_wrong_names() {
         ("'abc", Rule::Syntax, 1, ""),
         ("§", Rule::Syntax, 1, ""),
     ] {
-        let findings = check(text, &names());
+        let findings = check(text, &names(), Wanted::Anything);
         assert_eq!(1, findings.len(), "{text}: {findings:?}");
         let finding = &findings[0];
         assert_eq!((rule, column), (finding.rule, finding.column), "{text}: {finding:?}");
@@ -173,12 +182,119 @@ fn finds_wrong_names() {
 }
 
 #[test]
+fn finds_types_that_cannot_fit() {
+    use Wanted::{Anything, Condition, Items};
+    for (text, wanted, column, message) in [
+        (
+            "params.year > '2012'",
+            Anything,
+            13,
+            "a number and a text have no order",
+        ),
+        ("params.name == 3", Anything, 13, "a text and a number are never equal"),
+        ("1 + params.list", Anything, 3, "cannot be added"),
+        ("params.name * 2", Anything, 13, "cannot be computed with"),
+        ("params.year && true", Anything, 7, "&& and || are of conditions"),
+        (
+            "params.year",
+            Condition,
+            1,
+            "must be true or false, and this is a number",
+        ),
+        ("steps.sign_off.failed", Condition, 1, "this is a number"),
+        ("steps.sign_off.results.top", Condition, 1, "this is a map"),
+        ("size(params.list)", Condition, 1, "this is a number"),
+        (
+            "params.year > 1",
+            Items,
+            1,
+            "must be a list or a map, and this is true or false",
+        ),
+        ("params.name", Items, 1, "this is a text"),
+        (
+            "steps.sign_off.phase == 'Suceeded'",
+            Condition,
+            25,
+            "there is no phase \"Suceeded\"",
+        ),
+        ("'Done' != workflow.phase", Condition, 1, "there is no phase \"Done\""),
+    ] {
+        let findings = check(text, &names(), wanted);
+        assert_eq!(1, findings.len(), "{text}: {findings:?}");
+        let found = (findings[0].rule, findings[0].column);
+        assert_eq!((Rule::Type, column), found, "{text}: {findings:?}");
+        assert!(findings[0].message.contains(message), "{text}: {findings:?}");
+    }
+    for (text, wanted) in [
+        ("params.year > 2012 && params.ratio < 'x'", Condition),
+        ("steps.sign_off.results.rows > 0", Condition),
+        ("steps.sign_off.results.rows", Condition),
+        ("has(steps.sign_off.results.rows)", Condition),
+        ("params.list.all(x, x > 0)", Condition),
+        ("!(2 in params.list)", Condition),
+        ("workflow.failed || workflow.failures.size() > 0", Condition),
+        ("params.year > 1 ? params.list : []", Items),
+        ("params.list.map(x, {'n': x})", Items),
+        ("steps.sign_off.results.top", Items),
+    ] {
+        assert_eq!(Vec::<Finding>::new(), check(text, &names(), wanted), "{text}");
+    }
+}
+
+#[test]
+fn own_results_are_read_only_where_a_step_looks_at_itself() {
+    let mut names = names();
+    let help = |names: &Names, text| check(text, names, Wanted::Condition)[0].help.clone().unwrap();
+    assert!(help(&names, "results.rows > 1").contains("steps.NAME.results.RESULT"));
+    assert!(help(&names, "item > 1").contains("BRAID_ITEM"));
+    names.own = Some(["rows".to_owned()].into());
+    assert_eq!(
+        Vec::<Finding>::new(),
+        check("results.rows > 1", &names, Wanted::Condition)
+    );
+    assert!(help(&names, "results.row > 1").contains("did you mean \"rows\""));
+    let mut scope = scope();
+    let not_yet = ExprError::NotYet { result: "rows".into() };
+    assert_eq!(Err(not_yet.clone()), holds("results.rows > 9", &scope));
+    assert_eq!(Err(not_yet), holds("results.rows == 9", &scope));
+    assert_eq!(Ok(false), holds("has(results.rows) && results.rows > 9", &scope));
+    scope.own.insert("rows".into(), json!("9007199254740993"));
+    assert_eq!(Ok(true), holds("results.rows > 9007199254740992", &scope));
+}
+
+#[test]
+fn the_run_tells_what_failed() {
+    let mut scope = scope();
+    assert_eq!(Ok(false), holds("workflow.failed", &scope));
+    scope.workflow.failed = true;
+    scope.workflow.message = "a: it broke".into();
+    scope.workflow.failures = vec![Failure {
+        step: "a".into(),
+        reason: "Exit1".into(),
+        message: "it broke".into(),
+    }];
+    for text in [
+        "workflow.failed",
+        "workflow.message == 'a: it broke'",
+        "workflow.failures[0].reason == 'Exit1'",
+        "workflow.failures.exists(f, f.step == 'a')",
+    ] {
+        assert_eq!(Ok(true), holds(text, &scope), "{text}");
+        assert_eq!(
+            Vec::<Finding>::new(),
+            check(text, &names(), Wanted::Condition),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn names_of_macros_are_known() {
     assert_eq!(
         Vec::<Finding>::new(),
-        check("params.list.all(steps, steps > 0)", &names())
+        check("params.list.all(steps, steps > 0)", &names(), Wanted::Anything)
     );
-    assert_eq!(1, check("params.list.all(x, y > 0)", &names()).len());
+    assert_eq!(1, check("params.list.all(x, y > 0)", &names(), Wanted::Anything).len());
 }
 
 #[test]
@@ -231,7 +347,7 @@ fn hostile_texts_are_refused_before_they_are_parsed() {
         (format!("'{}'", "a".repeat(2048)), Rule::Length),
         ("[1].all(a, [1].all(b, [1].all(c, true)))".to_owned(), Rule::Macros),
     ] {
-        let begun = check(&text, &names());
+        let begun = check(&text, &names(), Wanted::Anything);
         assert_eq!(
             Some(rule),
             begun.first().map(|finding| finding.rule),
@@ -280,7 +396,7 @@ proptest! {
     /// Whatever the text, there is an answer: no panic, no endless loop.
     #[test]
     fn any_text_has_an_answer(text in "\\PC{0,60}") {
-        let _ = check(&text, &names());
+        let _ = check(&text, &names(), Wanted::Anything);
         let _ = evaluate(&text, &scope());
         let _ = Template::parse(&text).map(|template| template.render(&scope()));
     }
@@ -290,7 +406,7 @@ proptest! {
     fn any_words_have_an_answer(words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..24)) {
         let text = words.concat();
         let begun = Instant::now();
-        let _ = check(&text, &names());
+        let _ = check(&text, &names(), Wanted::Anything);
         let _ = evaluate(&text, &scope());
         prop_assert!(begun.elapsed().as_secs() < 20, "{text}");
     }

@@ -27,6 +27,8 @@ pub enum Rule {
     UnknownStep,
     /// A step is in its own `after`.
     AfterItself,
+    /// A step that is not `finally` runs after one that is.
+    AfterFinally,
     /// Steps wait for each other.
     Cycle,
     /// `over.data` names data that there is not.
@@ -37,6 +39,12 @@ pub enum Rule {
     PodClassTooLarge,
     /// More bytes of items than an object may carry.
     ItemsTooLarge,
+    /// More combinations than a step may have.
+    MatrixTooLarge,
+    /// `exclude` names an axis that there is not.
+    UnknownAxis,
+    /// Two names of a matrix with one environment variable.
+    AxisEnv,
     /// A param without value.
     ParamMissing,
     /// A param's value that is not of its type or not in its `enum`.
@@ -68,11 +76,15 @@ impl Rule {
             Self::Duplicate,
             Self::UnknownStep,
             Self::AfterItself,
+            Self::AfterFinally,
             Self::Cycle,
             Self::UnknownData,
             Self::UnknownPool,
             Self::PodClassTooLarge,
             Self::ItemsTooLarge,
+            Self::MatrixTooLarge,
+            Self::UnknownAxis,
+            Self::AxisEnv,
             Self::ParamMissing,
             Self::ParamValue,
             Self::ParamEnv,
@@ -182,6 +194,7 @@ pub fn validate(workflow: &Workflow) -> Vec<Problem> {
     {
         steps::zero_timeout(&mut problems, "spec.timeout");
     }
+    steps::defaults(spec, &mut problems);
     problems.0
 }
 

@@ -1,11 +1,15 @@
 //! Steps: what they run after, what they run over, how long.
 
-use braid_crds::{WorkflowSpec, workflow::Step};
+use braid_crds::{
+    WorkflowSpec,
+    workflow::{Matrix, Retry, Step},
+};
 
 use super::{Problems, Rule, suggest};
 use crate::{
     card,
     dag::{Dag, DagError},
+    matrix::{self, MatrixError},
 };
 
 /// Bytes of all `items` of a step as JSON: they are part of an object that must stay far below what etcd takes.
@@ -21,7 +25,7 @@ pub(super) fn check(spec: &WorkflowSpec, problems: &mut Problems) {
         problems.duplicates(&format!("{path}.results"), "results", results);
         let env = step.run.env.iter().map(|variable| variable.name.as_str());
         problems.duplicates(&format!("{path}.run.env"), "environment variables", env);
-        retry(step, &path, problems);
+        retry(step.retry.as_ref(), &path, problems);
         for (field, timeout) in [
             ("timeout", &step.timeout),
             ("partitionTimeout", &step.partition_timeout),
@@ -65,6 +69,13 @@ fn after(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) 
                 .filter(|other| *other != step.name);
             let help = suggest(name, "other steps", others);
             problems.add(Rule::UnknownStep, path, format!("there is no step {name:?}"), help);
+        } else if !step.finally && spec.steps.iter().any(|other| other.name == *name && other.finally) {
+            problems.add(
+                Rule::AfterFinally,
+                path,
+                format!("step {name:?} is finally: it runs after all steps that are not"),
+                "make this step finally too, or take it out",
+            );
         } else if step.after.iter().take(at).any(|other| other == name) {
             problems.add(
                 Rule::Duplicate,
@@ -101,13 +112,66 @@ fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
             );
         }
     }
+    if let Some(axes) = &over.matrix {
+        matrix(axes, &format!("{path}.over.matrix"), problems);
+    }
 }
 
-fn retry(step: &Step, path: &str, problems: &mut Problems) {
-    let Some(backoff) = step.retry.as_ref().and_then(|retry| retry.backoff.as_ref()) else {
+/// The size of a matrix, and that its names can be told apart.
+fn matrix(matrix: &Matrix, path: &str, problems: &mut Problems) {
+    let axes = || matrix.axes.iter().map(|axis| axis.name.as_str());
+    problems.duplicates(&format!("{path}.axes"), "axes", axes());
+    for (at, axis) in matrix.axes.iter().enumerate() {
+        let upper = axis.name.to_ascii_uppercase();
+        let first = axes()
+            .take(at)
+            .find(|other| *other != axis.name && other.to_ascii_uppercase() == upper);
+        if let Some(first) = first {
+            problems.add(
+                Rule::AxisEnv,
+                format!("{path}.axes[{at}].name"),
+                format!("{first:?} and {:?} are both BRAID_ITEM_{upper} in a program", axis.name),
+                "rename one of them",
+            );
+        }
+    }
+    for (at, entry) in matrix.exclude.iter().enumerate() {
+        for name in entry.keys().filter(|name| axes().all(|axis| axis != name.as_str())) {
+            problems.add(
+                Rule::UnknownAxis,
+                format!("{path}.exclude[{at}].{name}"),
+                format!("there is no axis {name:?}"),
+                suggest(name, "axes", axes().collect::<Vec<_>>().into_iter()),
+            );
+        }
+    }
+    match matrix::combinations(matrix) {
+        // Told above, at its place.
+        Ok(_) | Err(MatrixError::UnknownAxis(_)) => {}
+        Err(error) => problems.add(Rule::MatrixTooLarge, path, error.to_string(), ""),
+    }
+}
+
+/// What holds for all steps, by the rules of a step.
+pub(super) fn defaults(spec: &WorkflowSpec, problems: &mut Problems) {
+    let Some(defaults) = &spec.step_defaults else { return };
+    let path = "spec.stepDefaults";
+    retry(defaults.retry.as_ref(), path, problems);
+    for (field, timeout) in [
+        ("timeout", &defaults.timeout),
+        ("partitionTimeout", &defaults.partition_timeout),
+    ] {
+        if timeout.as_ref().is_some_and(|timeout| timeout.get().is_zero()) {
+            zero_timeout(problems, &format!("{path}.{field}"));
+        }
+    }
+}
+
+fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
+    let Some(backoff) = retry.and_then(|retry| retry.backoff.as_ref()) else {
         return;
     };
-    let (initial, max) = card::backoff(step.retry.as_ref());
+    let (initial, max) = card::backoff(retry);
     if initial > max {
         let longest = backoff
             .max

@@ -5,13 +5,14 @@
 
 use braid_crds::{
     PartitionRange, ShardId, Workflow, WorkflowStatus, limits,
-    status::{Phase, PlanRef, StepStatus, Suspect},
+    status::{Phase, PlanRef, SkipCause, StepStatus, Suspect},
     worker::{Fatal, Mode},
     workflow::Step,
 };
 use braid_engine::{
     assign::Fitness,
-    dag::{Dag, Readiness},
+    dag::{At, Dag, Readiness},
+    defaults, expr,
     protocol::{
         Record, close,
         fold::{self, Verdict},
@@ -24,7 +25,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{desks::Desks, settle::is_condemned, stamp};
+use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::is_condemned, stamp};
+
+mod rounds;
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;
@@ -62,9 +65,15 @@ impl View<'_> {
 }
 
 /// Decides what follows from `status`.
-pub fn advance(view: View<'_>, dag: &Dag, status: &WorkflowStatus) -> Result<Advance, WireError> {
+pub fn advance(
+    view: View<'_>,
+    dag: &Dag,
+    status: &WorkflowStatus,
+    compiled: &mut Compiled,
+) -> Result<Advance, WireError> {
     let mut pass = Pass {
         view,
+        compiled,
         uid: view.uid(),
         advance: Advance {
             status: status.clone(),
@@ -86,6 +95,7 @@ pub fn advance(view: View<'_>, dag: &Dag, status: &WorkflowStatus) -> Result<Adv
             continue;
         };
         match record.phase {
+            _ if record.is_between_rounds() => pass.between_rounds(step, &mut record)?,
             Phase::Planning => pass.pin_plan(&mut record),
             Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => pass.run(step, &mut record)?,
             _ => {}
@@ -105,6 +115,7 @@ pub fn tolerated(step: &Step, total: u64) -> u64 {
 
 struct Pass<'a> {
     view: View<'a>,
+    compiled: &'a mut Compiled,
     uid: String,
     advance: Advance,
 }
@@ -191,7 +202,11 @@ impl Pass<'_> {
                 }
             }
         }
+        let news = step.ledger != record.ledger;
         wire::write_record(&record, &spec.results, step);
+        if news {
+            self.stop_when(spec, step);
+        }
         step.suspects = unsettled(&step.suspects, &record);
         step.partitions.total = total;
         step.partitions.failed = step.failed.len();
@@ -254,25 +269,31 @@ impl Pass<'_> {
         if !running || step.stopping.is_some() {
             return;
         }
+        // What `stopWhen` has ended is no longer late.
+        let ends = step.satisfied && !step.is_between_rounds();
+        let timeout = defaults::timeout(&self.view.workflow.spec, spec);
         let limit = tolerated(spec, step.partitions.total);
         if step.partitions.failed > limit {
             step.stopping = Some(Fatal {
                 reason: "TooManyFailedPartitions".into(),
                 message: format!("{} partitions failed, {limit} may", step.partitions.failed),
             });
-        } else if overdue(step.started_at.as_ref(), spec.timeout.as_ref(), self.view.now) {
+        } else if !ends && overdue(step.started_at.as_ref(), timeout, self.view.now) {
             step.stopping = Some(Fatal {
                 reason: "StepTimeout".into(),
                 message: format!(
                     "the step took longer than {}",
-                    spec.timeout.as_ref().map_or("", |limit| limit.as_str())
+                    timeout.map_or("", |limit| limit.as_str())
                 ),
             });
-        } else if overdue(
-            self.advance.status.started_at.as_ref(),
-            self.view.workflow.spec.timeout.as_ref(),
-            self.view.now,
-        ) {
+        } else if !ends
+            && !spec.finally
+            && overdue(
+                self.advance.status.started_at.as_ref(),
+                self.view.workflow.spec.timeout.as_ref(),
+                self.view.now,
+            )
+        {
             step.stopping = Some(Fatal {
                 reason: "WorkflowTimeout".into(),
                 message: format!(
@@ -290,8 +311,8 @@ impl Pass<'_> {
 
     /// Ends a step that has nothing more to do: all sealed, all folded.
     fn end(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
-        let cancelled = self.view.workflow.spec.cancel;
-        let stopped = step.stopping.is_some() || cancelled;
+        let cancelled = is_cancelled(self.view.workflow, spec);
+        let stopped = step.stopping.is_some() || step.satisfied || cancelled;
         if step.phase == Phase::Planning && stopped {
             if !self.view.desks.any_open(&self.uid, &step.name) {
                 finish(
@@ -324,10 +345,24 @@ impl Pass<'_> {
         let complete = step.ledger.len() >= total;
         let phase = match &step.stopping {
             Some(_) => Phase::Failed,
-            None if !complete => Phase::Cancelled,
-            None => Phase::Succeeded,
+            None if step.is_between_rounds() && !cancelled => return Ok(()),
+            None if step.is_between_rounds() => Phase::Cancelled,
+            None if step.satisfied || complete => Phase::Succeeded,
+            None => Phase::Cancelled,
         };
-        finish(step, phase, self.view.now);
+        step.partitions.stopped = if step.satisfied {
+            total.saturating_sub(step.ledger.len())
+        } else {
+            0
+        };
+        if step.partitions.stopped > 0 && phase == Phase::Succeeded {
+            let when = spec.stop_when.as_deref().unwrap_or_default();
+            step.message = cut(&format!("stopped: {when}"));
+        }
+        match (&spec.repeat, phase) {
+            (Some(repeat), Phase::Succeeded) => self.end_round(spec, repeat, step),
+            _ => finish(step, phase, self.view.now),
+        }
         Ok(())
     }
 
@@ -336,14 +371,17 @@ impl Pass<'_> {
         let spec = &self.view.workflow.spec;
         loop {
             let known = &self.advance.status.steps;
-            let phase = |name: &str| {
+            let at = |name: &str| {
                 known
                     .iter()
                     .find(|step| step.name == name)
-                    .map_or(Phase::Pending, |step| step.phase)
+                    .map_or_else(At::default, |step| At {
+                        phase: step.phase,
+                        skipped: step.skipped,
+                    })
             };
             let ready: Vec<(String, Readiness)> = dag
-                .readiness(phase)
+                .readiness(at)
                 .into_iter()
                 .filter(|(_, readiness)| *readiness != Readiness::Wait)
                 .map(|(name, readiness)| (name.to_owned(), readiness))
@@ -353,20 +391,33 @@ impl Pass<'_> {
                 let Some(declared) = spec.steps.iter().find(|step| step.name == name) else {
                     continue;
                 };
+                let cancelled = is_cancelled(self.view.workflow, declared);
+                let begins = readiness == Readiness::Start && !cancelled && !rests(self.view.workflow, declared);
+                let condition = begins.then(|| condition(self.view.workflow, declared, &self.advance.status));
                 let Some(step) = self.advance.status.steps.iter_mut().find(|step| step.name == name) else {
                     continue;
                 };
                 match readiness {
-                    _ if spec.cancel => {
+                    _ if cancelled => {
                         "the run was cancelled before it began".clone_into(&mut step.message);
                         finish(step, Phase::Cancelled, self.view.now);
                     }
-                    Readiness::Start if spec.suspend => continue,
-                    Readiness::Start => start(declared, step, self.view.now),
-                    Readiness::Skip { because, phase } => {
-                        step.message = format!("step {because} is {phase:?}");
-                        finish(step, Phase::Skipped, self.view.now);
-                    }
+                    Readiness::Start => match condition {
+                        None => continue,
+                        Some(Ok(true)) => start(declared, step, self.view.now),
+                        Some(Ok(false)) => {
+                            let when = declared.when.as_deref().unwrap_or_default();
+                            skip(step, SkipCause::When, &format!("when is false: {when}"), self.view.now);
+                        }
+                        Some(Err(message)) => {
+                            step.stopping = Some(Fatal {
+                                reason: "BadCondition".into(),
+                                message: cut(&format!("when: {message}")),
+                            });
+                            finish(step, Phase::Failed, self.view.now);
+                        }
+                    },
+                    Readiness::Skip { cause, because } => skip(step, cause, &because, self.view.now),
                     Readiness::Wait => continue,
                 }
                 changed = true;
@@ -379,9 +430,22 @@ impl Pass<'_> {
     }
 }
 
+/// Whether a step whose turn it is wants to begin. Everything that it can read has ended: the answer does not change.
+fn condition(workflow: &Workflow, step: &Step, status: &WorkflowStatus) -> Result<bool, String> {
+    let Some(when) = &step.when else { return Ok(true) };
+    expr::holds(when, &super::scope(workflow, status)?).map_err(|error| error.to_string())
+}
+
+fn skip(step: &mut StepStatus, cause: SkipCause, why: &str, now: Timestamp) {
+    step.skipped = Some(cause);
+    step.message = cut(why);
+    finish(step, Phase::Skipped, now);
+}
+
 /// A step begins: its partitions are known at once, or have to be listed.
 fn start(spec: &Step, step: &mut StepStatus, now: Timestamp) {
-    step.started_at = Some(stamp(now));
+    // A later round is of the same step: its time runs on.
+    step.started_at.get_or_insert(stamp(now));
     step.plan = match &spec.over {
         None => Some(PlanRef {
             partitions: 1,
@@ -398,7 +462,8 @@ fn start(spec: &Step, step: &mut StepStatus, now: Timestamp) {
         Phase::Planning
     };
     step.partitions.total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
-    if step.phase == Phase::Running && step.partitions.total == 0 {
+    // A round of nothing ends as others do.
+    if step.phase == Phase::Running && step.partitions.total == 0 && spec.repeat.is_none() {
         finish(step, Phase::Succeeded, now);
     }
 }
@@ -414,6 +479,9 @@ fn finish(step: &mut StepStatus, phase: Phase, now: Timestamp) {
     step.closed = true;
     step.deferred.clear();
     step.suspects.clear();
+    if let Some(repeat) = &mut step.repeat {
+        repeat.next_at = None;
+    }
     step.finished_at = Some(stamp(now));
     if let Some(stopping) = &step.stopping {
         step.message = cut(&format!("{}: {}", stopping.reason, stopping.message));

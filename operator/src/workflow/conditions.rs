@@ -6,11 +6,9 @@ use braid_crds::{
     Workflow, WorkflowStatus,
     status::{Phase, StepStatus, Summary},
 };
-use braid_engine::{dag, expr::Scope, outputs, params};
+use braid_engine::{dag, outputs};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-
-use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::{advance::cut, stamp};
@@ -24,6 +22,8 @@ pub struct Hands {
     pub wanted: usize,
     /// Why there are fewer, if it is known.
     pub message: String,
+    /// Why the run or a step is limited to nothing.
+    pub limit: Option<String>,
 }
 
 /// Derives phase, outputs, conditions and summary from the steps.
@@ -83,13 +83,7 @@ fn phase(workflow: &Workflow, status: &WorkflowStatus) -> Phase {
 }
 
 fn outputs(workflow: &Workflow, status: &WorkflowStatus) -> Result<BTreeMap<String, Value>, String> {
-    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
-    let scope = Scope::of(
-        params,
-        status,
-        &workflow.name_any(),
-        &workflow.uid().unwrap_or_default(),
-    );
+    let scope = super::scope(workflow, status)?;
     outputs::evaluate(&workflow.spec.outputs, &scope).map_err(|error| error.to_string())
 }
 
@@ -143,6 +137,9 @@ fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, Strin
             format!("0 of {} workers are ready: {detail}", hands.wanted),
         );
     }
+    if let Some(problem) = &hands.limit {
+        return ("BadParallelism".into(), problem.clone());
+    }
     let active = status.steps.iter().find(|step| {
         matches!(
             step.phase,
@@ -157,6 +154,14 @@ fn step_why(step: &StepStatus, now: Timestamp) -> (String, String) {
         return (
             "Stopping".into(),
             format!("{}: {}; waiting for its workers to end", step.name, stopping.message),
+        );
+    }
+    if let Some(next_at) = step.repeat.as_ref().and_then(|repeat| repeat.next_at) {
+        let rounds = step.repeat.as_ref().map_or(0, |repeat| repeat.rounds);
+        let seconds = next_at.saturating_sub(now.as_millisecond()).max(0) / 1000;
+        return (
+            "Repeating".into(),
+            format!("{}: {rounds} rounds are over, the next begins in {seconds}s", step.name),
         );
     }
     match step.phase {
@@ -188,7 +193,7 @@ fn step_why(step: &StepStatus, now: Timestamp) -> (String, String) {
 
 fn speed(step: &StepStatus, now: Timestamp) -> String {
     let settled = step.partitions.succeeded.saturating_add(step.partitions.failed);
-    let started = step.started_at.as_ref().map_or(now, |at| at.0);
+    let started = step.round_started_at().map_or(now, |at| at.0);
     let millis = u64::try_from(now.duration_since(started).as_millis())
         .unwrap_or(0)
         .max(1);
@@ -207,7 +212,7 @@ fn summary(status: &WorkflowStatus, hands: &Hands, message: &str) -> Summary {
     let settled: u64 = status
         .steps
         .iter()
-        .map(|step| step.partitions.succeeded)
+        .map(|step| step.partitions.succeeded.saturating_add(step.partitions.stopped))
         .sum::<u64>()
         .saturating_add(failed);
     Summary {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use braid_crds::{Round, ShardId, worker::Card};
-use braid_engine::assign::Watched;
+use braid_engine::{
+    assign::Watched,
+    expr::{ExprError, Expression},
+};
 
 use super::traces::Begun;
 
@@ -33,6 +36,20 @@ impl Since {
     }
 }
 
+/// Expressions by their text, each parsed once. They are of one immutable spec, so there are few.
+#[derive(Debug, Default)]
+pub struct Compiled(HashMap<String, Expression>);
+
+impl Compiled {
+    /// The expression of a text.
+    pub fn get(&mut self, text: &str) -> Result<&Expression, ExprError> {
+        if !self.0.contains_key(text) {
+            self.0.insert(text.to_owned(), Expression::parse(text)?);
+        }
+        self.0.get(text).ok_or(ExprError::TooMuchWork)
+    }
+}
+
 /// What is remembered of one run.
 #[derive(Debug)]
 pub struct Memory {
@@ -54,6 +71,8 @@ pub struct Memory {
     pub races: u32,
     /// Since when pools have had more workers than there is work for, by name.
     idle: HashMap<String, Instant>,
+    /// Conditions that are asked again and again.
+    pub compiled: Compiled,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -72,6 +91,7 @@ impl Default for Memory {
             begun: Begun::new(),
             races: 0,
             idle: HashMap::new(),
+            compiled: Compiled::default(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),

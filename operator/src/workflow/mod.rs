@@ -16,7 +16,14 @@ use braid_crds::{
     worker::{Card, Fatal},
     workflow::Step,
 };
-use braid_engine::{card, dag::Dag, expr::Scope, params, protocol::wire::WireError, validate};
+use braid_engine::{
+    card,
+    dag::{self, Dag},
+    expr::Scope,
+    params,
+    protocol::wire::WireError,
+    validate,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _, api::PostParams, runtime::controller::Action};
@@ -34,6 +41,7 @@ mod conditions;
 mod desks;
 mod memory;
 mod orders;
+mod places;
 mod plans;
 mod pools;
 mod settle;
@@ -172,6 +180,7 @@ impl Pass<'_> {
                 .map(|status| status.message.clone())
                 .find(|message| !message.is_empty())
                 .unwrap_or_default(),
+            limit: places::of(&self.workflow, &planned).problem,
         };
         let view = View {
             workflow: &self.workflow,
@@ -179,7 +188,8 @@ impl Pass<'_> {
             now,
         };
         let dag = Dag::new(&self.workflow.spec.steps).map_err(|error| WorkflowError::Spec(error.to_string()))?;
-        let folding = async { advance(view, &dag, &planned) };
+        let compiled = &mut self.memory.compiled;
+        let folding = async { advance(view, &dag, &planned, compiled) };
         let folded = self.context.stage(KIND, Stage::Fold, folding).await;
         let mut advance = folded.map_err(|source| self.unreadable(source))?;
         // Steps over items that have just begun: their plans need nobody else.
@@ -203,6 +213,7 @@ impl Pass<'_> {
 
         let status = self.workflow.status.clone().unwrap_or_default();
         let cards = self.cards(&status);
+        let places = places::of(&self.workflow, &status);
         let cuts = self.memory.cuts();
         let view = View {
             workflow: &self.workflow,
@@ -214,6 +225,7 @@ impl Pass<'_> {
             status: &status,
             cards: &cards,
             pools: &pools.of_step,
+            places: &places,
             folded: &self.memory.folded,
             cuts,
         };
@@ -221,7 +233,7 @@ impl Pass<'_> {
         self.memory.spend_cuts(spent);
         // Neither waits for the other: a new worker finds its desk empty, a desk does not care how many others there are.
         let assigned = orders::write(self.context, &self.workflow, &desks, specs, counted);
-        let scaled = pools::scale(self.context, &self.workflow, &status, &pools, self.memory, now);
+        let scaled = pools::scale(self.context, &self.workflow, &status, &pools, &places, self.memory, now);
         let assigned = self.context.stage(KIND, Stage::Desks, assigned);
         let scaled = self.context.stage(KIND, Stage::Scale, scaled);
         let (assigned, scaled) = Box::pin(futures::future::join(assigned, scaled)).await;
@@ -293,6 +305,10 @@ impl Pass<'_> {
 
     /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.
     async fn plan_items(&self, mut planned: WorkflowStatus) -> Result<WorkflowStatus, WorkflowError> {
+        if planned.steps.iter().all(|step| step.phase != Phase::Planning) {
+            return Ok(planned);
+        }
+        let seen = planned.clone();
         for step in planned
             .steps
             .iter_mut()
@@ -304,15 +320,22 @@ impl Pass<'_> {
                 .steps
                 .iter()
                 .find(|declared| declared.name == step.name);
-            let items = declared
-                .and_then(|declared| declared.over.as_ref())
-                .and_then(|over| over.items.as_ref());
-            if let Some(items) = items {
-                let making = plans::make(self.context, &self.workflow, step, items);
-                let plan = self.context.stage(KIND, Stage::Plan, making).await?;
-                step.partitions.total = plan.partitions;
-                step.plan = Some(plan);
-                step.phase = Phase::Running;
+            let over = declared.and_then(|declared| declared.over.as_ref());
+            match over.and_then(|over| plans::items(&self.workflow, over, &seen)) {
+                Some(Ok(items)) => {
+                    let making = plans::make(self.context, &self.workflow, step, &items);
+                    let plan = self.context.stage(KIND, Stage::Plan, making).await?;
+                    step.partitions.total = plan.partitions;
+                    step.plan = Some(plan);
+                    step.phase = Phase::Running;
+                }
+                Some(Err(message)) => {
+                    step.stopping = Some(Fatal {
+                        reason: "BadItems".into(),
+                        message: cut(&message),
+                    });
+                }
+                None => {}
             }
         }
         Ok(planned)
@@ -321,6 +344,13 @@ impl Pass<'_> {
     /// The programs of the steps that are under way, as they were frozen.
     fn cards(&mut self, status: &WorkflowStatus) -> BTreeMap<String, Card> {
         let mut cards = BTreeMap::new();
+        let current = |name: &String, round| {
+            status
+                .steps
+                .iter()
+                .any(|step| step.name == *name && step.round == round)
+        };
+        self.memory.cards.retain(|(name, round), _| current(name, *round));
         for step in &status.steps {
             let Some(declared) = self
                 .workflow
@@ -470,19 +500,56 @@ fn phases(status: &WorkflowStatus) -> Vec<Phase> {
     status.steps.iter().map(|step| step.phase).collect()
 }
 
-/// How long until the next deferred partition may be tried. What may be tried already is on a desk or waits for room on one:
-/// both are heard of.
+/// How long until the next deferred partition may be tried or the next round begins. What may be tried already is on a desk or waits
+/// for room on one: both are heard of.
 fn until_due(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
     let deferred = status.steps.iter().flat_map(|step| &step.deferred);
-    let millis = deferred.map(|deferred| deferred.not_before.saturating_sub(now.as_millisecond()));
+    let rounds = status.steps.iter().filter_map(|step| step.repeat.as_ref()?.next_at);
+    let times = deferred.map(|deferred| deferred.not_before).chain(rounds);
+    let millis = times.map(|time| time.saturating_sub(now.as_millisecond()));
     let soonest = millis.filter(|millis| *millis > 0).min()?;
     Some(Duration::from_millis(soonest.unsigned_abs()))
 }
 
+/// What the expressions of a run can see.
+fn scope(workflow: &Workflow, status: &WorkflowStatus) -> Result<Scope, String> {
+    scope_of(workflow, status, |_| true)
+}
+
+/// The same of some steps only: what is not read need not be copied.
+fn scope_of(workflow: &Workflow, status: &WorkflowStatus, read: impl Fn(&str) -> bool) -> Result<Scope, String> {
+    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
+    let mut scope = Scope::of(params, status, &workflow.name_any(), &names::uid(workflow), read);
+    // What the run has come to is what its steps have, but for those that run after it whatever that is.
+    let spec = &workflow.spec;
+    let ordinary = status.steps.iter().filter(|step| {
+        let declared = spec.steps.iter().find(|declared| declared.name == step.name);
+        declared.is_some_and(|declared| !declared.finally)
+    });
+    let phases: Vec<Phase> = ordinary.map(|step| step.phase).collect();
+    if !phases.is_empty() {
+        let phase = dag::run_phase(&phases, spec.suspend);
+        scope.workflow.phase = format!("{phase:?}");
+        if phase == Phase::Cancelled && scope.workflow.message.is_empty() {
+            "the run was cancelled".clone_into(&mut scope.workflow.message);
+        }
+    }
+    Ok(scope)
+}
+
+/// Whether the steps of a run rest because somebody wants it: what runs after a cancelled run does not.
+fn rests(workflow: &Workflow, step: &Step) -> bool {
+    workflow.spec.suspend && !(step.finally && workflow.spec.cancel)
+}
+
+/// Whether a step is to end because the run is: what runs at its end is not.
+fn is_cancelled(workflow: &Workflow, step: &Step) -> bool {
+    workflow.spec.cancel && !step.finally
+}
+
 /// The program of a step, from the run's params and the steps before.
 fn program(workflow: &Workflow, step: &Step, status: &WorkflowStatus, plan: Option<&PlanRef>) -> Result<Card, String> {
-    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
-    let scope = Scope::of(params, status, &workflow.name_any(), &names::uid(workflow));
+    let scope = scope(workflow, status)?;
     card::build(&workflow.spec, step, plan, &scope).map_err(|error| error.to_string())
 }
 
@@ -529,12 +596,23 @@ fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
         .iter_mut()
         .filter(|step| matches!(step.phase, Phase::Running | Phase::Waiting | Phase::Suspended))
     {
+        let declared = view
+            .workflow
+            .spec
+            .steps
+            .iter()
+            .find(|declared| declared.name == step.name);
+        let suspended = declared.is_some_and(|declared| rests(view.workflow, declared));
+        if step.is_between_rounds() {
+            step.phase = if suspended { Phase::Suspended } else { Phase::Waiting };
+            continue;
+        }
         let total = step.partitions.total;
         let waits = step.ledger.len().saturating_add(step.deferred.len() as u64) >= total && !step.deferred.is_empty();
         let open = view.desks.any_open(&uid, &step.name);
         // What is sealed may have left a partition running that is about to be adopted: not at rest before it has left.
         let rests = !view.desks.any(&uid, &step.name);
-        step.phase = match view.workflow.spec.suspend {
+        step.phase = match suspended {
             true if rests => Phase::Suspended,
             false if waits && !open => Phase::Waiting,
             _ => Phase::Running,

@@ -1,10 +1,13 @@
 //! Plans of steps over items. (Data is listed by workers: the operator never touches it.)
 
+use std::borrow::Cow;
+
 use braid_crds::{
-    Plan, Workflow,
+    Plan, Workflow, WorkflowStatus,
     status::{PlanRef, StepStatus},
+    workflow::Over,
 };
-use braid_engine::plan;
+use braid_engine::{expr::Scope, items, plan};
 use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, PostParams},
@@ -17,6 +20,25 @@ use crate::{
     api::{ApiError, call},
     names,
 };
+
+/// The items of a step that runs over such: what the manifest says, or what its expression gives. `None`: over something else.
+pub fn items<'a>(
+    workflow: &Workflow,
+    over: &'a Over,
+    status: &WorkflowStatus,
+) -> Option<Result<Cow<'a, [Value]>, String>> {
+    let mut failed = None;
+    let found = items::of(over, || {
+        super::scope(workflow, status).unwrap_or_else(|error| {
+            failed = Some(error);
+            Scope::default()
+        })
+    })?;
+    Some(match failed {
+        Some(error) => Err(error),
+        None => found.map_err(|error| error.to_string()),
+    })
+}
 
 /// Makes the plan of a step over items: its objects exist when this returns.
 pub async fn make(

@@ -16,7 +16,7 @@ use kube::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Memory, WorkflowError};
+use super::{Memory, WorkflowError, places::Places, settle::stop};
 use crate::{
     Context,
     api::{ApiError, call},
@@ -133,6 +133,7 @@ pub async fn scale(
     workflow: &Workflow,
     status: &WorkflowStatus,
     pools: &Pools,
+    places: &Places,
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), WorkflowError> {
@@ -142,7 +143,7 @@ pub async fn scale(
             vec![0; names.len()]
         } else if context.options.pod_classes {
             let bounds = bounds(context, workflow, declared);
-            elastic(workflow, status, pools, &names, bounds, memory, now)
+            elastic(workflow, (status, places), pools, &names, bounds, memory, now)
         } else {
             // The machine's own: they cost nothing while they wait.
             vec![context.options.workers; names.len()]
@@ -179,7 +180,7 @@ fn bounds(context: &Context, workflow: &Workflow, declared: &str) -> Bounds {
 
 fn elastic(
     workflow: &Workflow,
-    status: &WorkflowStatus,
+    (status, places): (&WorkflowStatus, &Places),
     pools: &Pools,
     names: &[&String],
     bounds: Bounds,
@@ -197,7 +198,7 @@ fn elastic(
                 .iter()
                 .filter(|step| pools.of_step.get(&step.name) == Some(*name));
             let loads: Vec<Load> = steps
-                .filter_map(|step| load(workflow, step, status, wanted, now))
+                .filter_map(|step| load(workflow, step, (status, places), wanted, now))
                 .collect();
             let demand = demand(&loads, wanted);
             Kind {
@@ -215,9 +216,15 @@ fn elastic(
 }
 
 /// What is left of a step for its workers; `None`: nothing, or nothing now.
-fn load(workflow: &Workflow, step: &Step, status: &WorkflowStatus, workers: u64, now: Timestamp) -> Option<Load> {
+fn load(
+    workflow: &Workflow,
+    step: &Step,
+    (status, places): (&WorkflowStatus, &Places),
+    workers: u64,
+    now: Timestamp,
+) -> Option<Load> {
     let known = status.steps.iter().find(|known| known.name == step.name)?;
-    if workflow.spec.suspend || workflow.spec.cancel || known.stopping.is_some() {
+    if stop(workflow, step, known).is_some() || known.is_between_rounds() {
         return None;
     }
     let concurrency = step
@@ -230,6 +237,7 @@ fn load(workflow: &Workflow, step: &Step, status: &WorkflowStatus, workers: u64,
         // One of them looks what there is.
         Phase::Planning => Some(Load {
             partitions: 1,
+            most: 1,
             concurrency: 1,
             mean_micros: None,
         }),
@@ -241,13 +249,18 @@ fn load(workflow: &Workflow, step: &Step, status: &WorkflowStatus, workers: u64,
                 .filter(|deferred| deferred.not_before > soon)
                 .count() as u64;
             let settled = known.ledger.len();
-            let started = known.started_at.as_ref().map_or(now, |at| at.0);
+            let started = known.round_started_at().map_or(now, |at| at.0);
             let elapsed = u64::try_from(now.duration_since(started).as_micros()).unwrap_or(0);
             Some(Load {
                 partitions: known.partitions.total.saturating_sub(settled).saturating_sub(later),
+                most: places.of_step(&step.name).unwrap_or(u64::MAX),
                 concurrency,
                 mean_micros: elapsed
-                    .saturating_mul(workers.saturating_mul(concurrency))
+                    .saturating_mul(
+                        workers
+                            .saturating_mul(concurrency)
+                            .min(places.of_step(&step.name).unwrap_or(u64::MAX)),
+                    )
                     .checked_div(settled),
             })
         }

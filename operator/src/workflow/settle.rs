@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use braid_crds::{
-    PartitionRange, PlanDigest, ShardId, WorkerSpec, WorkflowStatus, limits,
+    PartitionRange, PlanDigest, ShardId, WorkerSpec, Workflow, WorkflowStatus, limits,
     status::{Phase, StepStatus, Suspect},
     worker::{Card, Mode, Outcome, RunRef, Settled, ShardSpec},
     workflow::Step,
 };
 use braid_engine::{
     assign::{self, Fitness, Order, Situation, Stop},
+    items,
     protocol::{
         Record,
         fold::judge,
@@ -22,12 +23,21 @@ use braid_engine::{
 };
 use kube::ResourceExt as _;
 
-use super::{advance::View, desks::DeskView};
+use super::{advance::View, desks::DeskView, is_cancelled, places::Places, rests};
 
 /// A desk with so many shards is written even if only to take off what was folded.
 const LITTER: usize = 6;
 /// As many bytes of folded results, too: they are part of all that the worker writes.
 const LITTER_BYTES: usize = 64 * 1024;
+
+/// Whether a step gets no new work, and why.
+pub fn stop(workflow: &Workflow, step: &Step, status: &StepStatus) -> Option<Stop> {
+    if status.stopping.is_some() || status.satisfied || is_cancelled(workflow, step) {
+        Some(Stop::Cancel)
+    } else {
+        rests(workflow, step).then_some(Stop::Suspend)
+    }
+}
 
 /// Whether a partition has killed its worker often enough to be set aside.
 pub fn is_condemned(suspect: &Suspect) -> bool {
@@ -45,6 +55,8 @@ pub struct Settling<'a> {
     pub cards: &'a BTreeMap<String, Card>,
     /// Which pool each step uses, by name; a step that is not in it may use any.
     pub pools: &'a BTreeMap<String, String>,
+    /// How many partitions of each step may be in flight.
+    pub places: &'a Places,
     /// Shards that were counted and have not left their desks.
     pub folded: &'a BTreeSet<(String, ShardId)>,
     /// How many shards may be cut or sealed to feed idle workers.
@@ -66,6 +78,8 @@ pub fn settle(settling: &Settling<'_>) -> Result<(Vec<(usize, WorkerSpec)>, usiz
         };
         match status.phase {
             Phase::Planning => settling.order_plan(step, status, &mut specs),
+            // Between two rounds there is nothing to hand out.
+            _ if status.closed => {}
             Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
                 cuts = cuts.saturating_sub(settling.order(step, status, cuts, &mut specs)?);
             }
@@ -153,7 +167,8 @@ impl Settling<'_> {
                 judge(&record, known, commit).drops()
             };
             if drops {
-                waits &= status.phase == Phase::Running && self.stop(status).is_none() && view.leaves_nothing(&shard);
+                waits &=
+                    status.phase == Phase::Running && self.stop(step, status).is_none() && view.leaves_nothing(&shard);
                 let partials = view.commit(shard.id).into_iter().flat_map(|commit| &commit.partials);
                 bytes += partials.map(|partial| partial.state.len()).sum::<usize>();
                 let folded = self.folded.contains(&(view.uid.clone(), shard.id));
@@ -174,10 +189,10 @@ impl Settling<'_> {
     /// Gives the listing of a step's data to one worker.
     fn order_plan(&self, step: &Step, status: &StepStatus, specs: &mut [WorkerSpec]) {
         // Items are planned by the operator itself.
-        if step.over.as_ref().is_some_and(|over| over.items.is_some()) {
+        if step.over.as_ref().is_some_and(items::are_of) {
             return;
         }
-        let stopped = self.stop(status).is_some();
+        let stopped = self.stop(step, status).is_some();
         let uid = self.view.workflow.uid().unwrap_or_default();
         let planning = |view: &DeskView| view.plan_shards(&uid, &step.name, status.round).count();
         if stopped {
@@ -218,12 +233,8 @@ impl Settling<'_> {
         }
     }
 
-    fn stop(&self, status: &StepStatus) -> Option<Stop> {
-        if status.stopping.is_some() || self.view.workflow.spec.cancel {
-            Some(Stop::Cancel)
-        } else {
-            self.view.workflow.spec.suspend.then_some(Stop::Suspend)
-        }
+    fn stop(&self, step: &Step, status: &StepStatus) -> Option<Stop> {
+        stop(self.view.workflow, step, status)
     }
 
     fn order(
@@ -246,11 +257,13 @@ impl Settling<'_> {
             .and_then(|n| u64::try_from(n).ok())
             .unwrap_or(1)
             .max(1);
-        let started = status.started_at.as_ref().map_or(self.view.now, |at| at.0);
+        let started = status.round_started_at().map_or(self.view.now, |at| at.0);
         let elapsed = u64::try_from(self.view.now.duration_since(started).as_millis()).unwrap_or(0);
         let working =
             |view: &&DeskView| view.fitness == Fitness::Working && view.desk.start.is_some() && self.suits(step, view);
+        let places = self.places.of_step(&step.name);
         let hands = self.view.desks.0.iter().filter(working).count() as u64 * concurrency;
+        let hands = hands.min(places.unwrap_or(u64::MAX));
         let situation = Situation {
             now_millis: self.view.now.as_millisecond(),
             total: plan.partitions,
@@ -261,7 +274,8 @@ impl Settling<'_> {
                 .saturating_mul(hands)
                 .checked_div(record.ledger.len()),
             cuts,
-            stop: self.stop(status),
+            places,
+            stop: self.stop(step, status),
         };
         // The policy sees the desks as this very write leaves them.
         let cleared: Vec<_> = self

@@ -15,8 +15,19 @@ use crate::leases::Liveness;
 
 mod counting;
 mod failures;
+mod flow;
 mod planning;
+mod rounds;
 mod stopping;
+
+/// Where an operator ends within a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crash {
+    Nowhere,
+    BeforeStatus,
+    BeforeDesks,
+    AfterADesk,
+}
 
 /// A run with its workers, advanced pass by pass as a cluster would.
 struct World {
@@ -52,6 +63,11 @@ impl World {
 
     /// One pass, whose writes all succeed.
     fn pass(&mut self) -> Advance {
+        self.pass_until(Crash::Nowhere)
+    }
+
+    /// One pass of an operator that ends there; the next is another's, who remembers nothing.
+    fn pass_until(&mut self, crash: Crash) -> Advance {
         let read =
             |(worker, liveness): &(Worker, Liveness)| DeskView::read(Arc::new(worker.clone()), *liveness).unwrap();
         let mut desks = Desks(self.workers.iter().map(read).collect());
@@ -63,7 +79,7 @@ impl World {
             desks: &desks,
             now: self.now,
         };
-        let mut advance = advance(view, &dag, &status).unwrap();
+        let mut advance = advance(view, &dag, &status, &mut self.memory.compiled).unwrap();
         let mut cards = HashMap::new();
         freeze(&self.workflow, &mut advance.status, &mut cards);
         wait_or_run(&view, &mut advance.status);
@@ -78,7 +94,15 @@ impl World {
         );
         let stored = serde_json::from_value(serde_json::to_value(&advance.status).unwrap()).unwrap();
         assert_eq!(advance.status, stored, "it does not come back as it was sent");
+        if crash == Crash::BeforeStatus {
+            self.memory = Memory::default();
+            return advance;
+        }
         self.workflow.status = Some(stored);
+        if crash == Crash::BeforeDesks {
+            self.memory = Memory::default();
+            return advance;
+        }
         let programs = self.workflow.spec.steps.iter().filter_map(|step| {
             let known = advance.status.steps.iter().find(|known| known.name == step.name)?;
             let plan = if known.phase == Phase::Planning {
@@ -106,11 +130,16 @@ impl World {
             status: &advance.status,
             cards: &programs,
             pools: &std::collections::BTreeMap::new(),
+            places: &places::of(&self.workflow, &advance.status),
             folded: &self.memory.folded,
             cuts: 10,
         };
         for (index, spec) in settle::settle(&settling).unwrap().0 {
             self.workers[index].0.spec = spec;
+            if crash == Crash::AfterADesk {
+                self.memory = Memory::default();
+                break;
+            }
         }
         advance
     }

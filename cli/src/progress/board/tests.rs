@@ -16,7 +16,7 @@ fn step(name: &str, phase: Phase, succeeded: u64, total: u64) -> StepStatus {
         partitions: PartitionCounts {
             total,
             succeeded,
-            failed: 0,
+            ..PartitionCounts::default()
         },
         ..StepStatus::default()
     }

@@ -353,6 +353,7 @@ impl Sim {
             suspects: &suspects,
             mean_micros: Some(self.mean_millis * 1_000),
             cuts: 2,
+            places: None,
             stop: None,
         };
         let orders = if record.closed {
