@@ -23,6 +23,7 @@ mod cluster;
 mod doctor;
 mod exit;
 mod get;
+mod graph;
 mod logs;
 mod ls;
 mod out;
@@ -104,6 +105,7 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Watch(args) => watch::watch(args).await,
             Command::Wait(args) => watch::wait(args).await,
             Command::Lint(args) => check::check(args),
+            Command::Graph(args) => graph::graph(args),
             Command::Ls(args) => ls::ls(args).await,
             Command::Get(args) => get::get(args).await,
             Command::Logs(args) => logs::logs(args).await,

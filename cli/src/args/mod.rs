@@ -35,6 +35,8 @@ pub enum Command {
     Submit(SubmitArgs),
     /// Check manifests: where, what, and how to mend it
     Lint(LintArgs),
+    /// Draw which steps come after which
+    Graph(GraphArgs),
     /// List runs
     Ls(LsArgs),
     /// Show one run; without a name, list runs
@@ -130,6 +132,19 @@ pub enum LintOutput {
     Text,
     /// A list of objects
     Json,
+}
+
+/// `braid graph`.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// A YAML or JSON file; `-` is standard input
+    pub file: PathBuf,
+    /// Print it for Graphviz
+    #[arg(long, conflicts_with = "mermaid")]
+    pub dot: bool,
+    /// Print it for Mermaid
+    #[arg(long)]
+    pub mermaid: bool,
 }
 
 /// `braid submit`.
