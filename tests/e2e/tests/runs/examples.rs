@@ -164,3 +164,42 @@ fn retry() {
     );
     assert!(cause["message"].as_str().unwrap().contains("13 never works"), "{cause}");
 }
+
+#[test]
+fn matrix() {
+    let home = Home::default();
+    let ended = example(&home, "matrix.yaml", &[]);
+    let (mut area, mut combinations) = (100, 1);
+    for width in 1..=3 {
+        for height in 1..=4 {
+            if width != height {
+                area += width * height + if height == 4 { 100 } else { 0 };
+                combinations += 1;
+            }
+        }
+    }
+    let halves: u64 = (1..=6).filter(|n| *n <= combinations / 2).sum();
+    assert_eq!(
+        json!({"area": area, "combinations": combinations, "halves": halves}),
+        ended.document["outputs"]
+    );
+    assert_eq!((10, 10, 0), ended.counts("areas"));
+}
+
+#[test]
+fn diamond() {
+    let phase = |ended: &Ended, step: &str| ended.document["steps"][step]["phase"].clone();
+    for (count, ran, rested, points) in [(50, "many", "few", 20), (5, "few", "many", 3)] {
+        let home = Home::default();
+        let ended = example(&home, "diamond.yaml", &["-p", &format!("count={count}")]);
+        let expected = json!({"sum": count * (count + 1) / 2, "points": points, "mended": false});
+        assert_eq!(expected, ended.document["outputs"]);
+        assert_eq!(json!("Succeeded"), phase(&ended, ran));
+        assert_eq!(json!("Skipped"), phase(&ended, rested));
+        assert_eq!("When", ended.step(rested)["skipped"]);
+        for idle in ["mend", "both"] {
+            assert_eq!(json!("Skipped"), phase(&ended, idle));
+            assert_eq!("Rule", ended.step(idle)["skipped"], "{:?}", ended.step(idle));
+        }
+    }
+}

@@ -199,3 +199,111 @@ fn a_partition_of_several_files_has_them_all() {
     assert_eq!((5, 5, 0), ended.counts("work"));
     assert_eq!(json!({"files": 23, "numbers": 22 * 23 / 2}), *ended.results("work"));
 }
+
+#[test]
+fn enough_is_enough() {
+    let home = Home::default();
+    let spec = json!({
+        "steps": [
+            {
+                "name": "find", "over": {"range": {"end": 100_000}}, "stopWhen": "results.found >= 25",
+                "run": {"script": "echo '{\"found\": 1}' > $BRAID_RESULTS"},
+                "results": [{"name": "found", "reduce": "Sum"}],
+            },
+            {"name": "then", "after": ["find"], "run": {"script": ":"}},
+        ],
+    });
+    let ended = home.run_spec("enough", &spec).exits(0);
+    let counts = &ended.document["steps"]["find"]["partitions"];
+    let count = |name: &str| counts[name].as_u64().unwrap();
+    assert!(count("succeeded") >= 25, "{counts}");
+    assert_eq!(json!(count("succeeded")), ended.results("find")["found"]);
+    assert_eq!(100_000, count("succeeded") + count("stopped"), "{counts}");
+    assert!(count("stopped") > 0, "{counts}");
+    assert_eq!(json!("Succeeded"), ended.document["steps"]["then"]["phase"]);
+}
+
+#[test]
+fn rounds_go_on_until_the_results_are_as_wanted() {
+    let home = Home::default();
+    std::fs::create_dir(home.path("log")).unwrap();
+    // Each round leaves one file more; each partition of a round tells how many it saw.
+    let script = "ls $LOG | wc -l > $BRAID_RESULTS; mkdir -p $LOG/$BRAID_PARTITION-$(ls $LOG | wc -l)";
+    let spec = json!({
+        "steps": [{
+            "name": "poll", "repeat": {"until": "results.seen >= 3", "max": 10, "every": "1s"},
+            "run": {"script": script, "env": [{"name": "LOG", "value": home.path("log")}]},
+            "results": [{"name": "seen", "reduce": "Sum"}],
+        }],
+    });
+    let ended = home.run_spec("rounds", &spec).exits(0);
+    assert_eq!(json!(3), ended.results("poll")["seen"]);
+    assert_eq!(json!(4), ended.document["steps"]["poll"]["rounds"]);
+    let spec = json!({
+        "steps": [{
+            "name": "poll", "repeat": {"until": "results.seen > 9", "max": 2}, "run": {"script": "echo 1 > $BRAID_RESULTS"},
+            "results": [{"name": "seen", "reduce": "Sum"}],
+        }],
+    });
+    let ended = home.run_spec("in-vain", &spec).exits(1);
+    assert_eq!("RepeatExhausted", ended.step("poll")["stopping"]["reason"]);
+}
+
+#[test]
+fn finally_runs_when_the_run_fails_and_when_it_is_cancelled() {
+    let home = Home::default();
+    let spec = |script: &str| {
+        json!({
+            "steps": [
+                {"name": "work", "run": {"script": script}},
+                {
+                    "name": "hook", "finally": true, "when": "workflow.phase != 'Succeeded'",
+                    "run": {"script": "echo \"$WHY\" > $SEEN", "env": [
+                        {"name": "WHY", "value": "$(workflow.phase): $(workflow.message)"},
+                        {"name": "SEEN", "value": home.path("seen")},
+                    ]},
+                },
+            ],
+        })
+    };
+    let seen = || std::fs::read_to_string(home.path("seen")).unwrap();
+    home.run_spec("fails", &spec("exit 3")).exits(1);
+    assert!(
+        seen().starts_with("Failed: work: TooManyFailedPartitions"),
+        "{}",
+        seen()
+    );
+    let mut running = home.start(&home.workflow("stops", &spec("sleep 60")), &[]);
+    running.until(|stored| stored["status"]["phase"] == "Running");
+    running.change("cancel");
+    let ended = running.wait().exits(3);
+    assert_eq!("Cancelled: the run was cancelled\n", seen());
+    assert_eq!("Succeeded", ended.step("hook")["phase"]);
+    std::fs::remove_file(home.path("seen")).unwrap();
+    let ended = home.run_spec("works", &spec(":")).exits(0);
+    assert_eq!("Skipped", ended.step("hook")["phase"]);
+    assert!(!home.path("seen").exists());
+}
+
+#[test]
+fn parallelism_is_never_exceeded() {
+    let home = Home::default();
+    std::fs::create_dir(home.path("in")).unwrap();
+    // Each partition tells how many are in at that moment, itself among them.
+    let script = "mkdir $IN/$BRAID_PARTITION; ls $IN | wc -l > $BRAID_RESULTS; sleep 0.05; rmdir $IN/$BRAID_PARTITION";
+    for (limit, concurrency, most) in [(json!("$(params.n)"), 1, 1), (json!(3), 4, 3), (json!(4), 4, 4)] {
+        let spec = json!({
+            "params": [{"name": "n", "value": 1}],
+            "steps": [{
+                "name": "work", "over": {"range": {"end": 24}}, "parallelism": limit,
+                "run": {"script": script, "concurrency": concurrency, "env": [{"name": "IN", "value": home.path("in")}]},
+                "results": [{"name": "seen", "reduce": "Max"}],
+            }],
+        });
+        let ended = home.run_spec(&format!("most-{most}"), &spec).exits(0);
+        let seen = &ended.results("work")["seen"];
+        let seen = seen.get("value").unwrap_or(seen).as_u64().unwrap();
+        assert!(seen <= most, "{seen} at once, {most} may");
+        assert_eq!((24, 24, 0), ended.counts("work"));
+    }
+}
