@@ -84,8 +84,17 @@ fn as_map(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
+/// Sets the version. Where there was none, it comes to its place among sorted fields.
 pub(crate) fn set_version(object: &mut Value, version: u64) {
-    metadata_mut(object).insert("resourceVersion".into(), version.to_string().into());
+    const FIELD: &str = "resourceVersion";
+    let metadata = metadata_mut(object);
+    let version = Value::from(version.to_string());
+    if let Some(known) = metadata.get_mut(FIELD) {
+        *known = version;
+        return;
+    }
+    let at = metadata.keys().position(|key| key.as_str() > FIELD);
+    metadata.shift_insert(at.unwrap_or(metadata.len()), FIELD.into(), version);
 }
 
 /// Now, in whole seconds, as Kubernetes writes timestamps.

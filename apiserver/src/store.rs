@@ -7,6 +7,7 @@
 //! The lock is never held over an await. When the log fails, committed writes that are not published are
 //! refused, and so is every later write.
 
+mod canonical;
 mod feed;
 mod owners;
 mod table;
@@ -198,6 +199,10 @@ impl Store {
         seen: Option<&Arc<Stored>>,
         write: Write,
     ) -> Result<Arc<Stored>, NotCommitted> {
+        let write = match write {
+            Write::Put(value) => Write::Put(canonical(value)),
+            Write::Delete(value) => Write::Delete(canonical(value)),
+        };
         let log = self.log();
         let permit = match &log {
             Some(log) => Some(log.reserve().await.map_err(|_| NotCommitted::Refused(self.refusal()))?),
@@ -410,6 +415,11 @@ impl Store {
     pub(crate) fn len(&self, resource: ResourceId) -> usize {
         self.state().tables.get(resource.0).map_or(0, Table::len)
     }
+}
+
+fn canonical(mut value: Value) -> Value {
+    canonical::canonicalize(&mut value);
+    value
 }
 
 impl State {

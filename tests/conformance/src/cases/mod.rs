@@ -102,6 +102,10 @@ pub(crate) fn all() -> Vec<Case> {
             "dryRun answers as if, and writes nothing"
         ),
         case!(
+            writing::maps_come_back_sorted,
+            "a map comes back with its keys sorted, and a number without a fraction as a whole one, whatever was written"
+        ),
+        case!(
             writing::large_objects_are_refused,
             "an object above the server's limit is refused"
         ),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{at, check, refused, same, set, set_spec, version};
 use crate::{Context, Outcome};
@@ -313,4 +313,55 @@ pub(super) async fn large_objects_are_refused(c: Context) -> Outcome {
         &status.message,
         status.code >= 400 && status.message.contains("too large"),
     )
+}
+
+pub(super) async fn maps_come_back_sorted(c: Context) -> Outcome {
+    // As text, so that nothing brings it into an order before it is sent.
+    let body = |status: &str, version: &str| {
+        format!(
+            r#"{{"spec":{{"size":1,"free":{{"b":[{{"z":1.0,"a":0.5}}],"a":{{"10":-2.0,"9":1e3,"B":1e-7}}}}}},"kind":"Thing",{status}
+            "metadata":{{"name":"a","labels":{{"y":"1","x":"2"}}{version}}},"apiVersion":"conformance.braid.dev/v1"}}"#
+        )
+    };
+    let json = "application/json";
+    let made = c.raw("POST", "things", json, body("", "").as_bytes()).await?;
+    is_sorted("the answer to a create", &made)?;
+    let version = made.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    let version = format!(r#","resourceVersion":"{}""#, version.unwrap_or_default());
+    let status = r#""status":{"parts":[{"mode":"x","id":1,"cursor":2}],"note":"n","count":1},"#;
+    let written = c
+        .raw("PUT", "things/a/status", json, body(status, &version).as_bytes())
+        .await?;
+    is_sorted("the answer to a status", &written)?;
+    let patch = br#"{"spec":{"labels":{"q":"1","p":"2"},"color":"Red"},"metadata":{"annotations":{"n":"1","m":"2"}}}"#;
+    let patched = c
+        .raw("PATCH", "things/a", "application/merge-patch+json", patch)
+        .await?;
+    is_sorted("the answer to a patch", &patched)?;
+    let read = c.raw("GET", "things/a", json, b"").await?;
+    is_sorted("what is read", &read)?;
+    let list = c.raw("GET", "things", json, b"").await?;
+    same(
+        "what is listed",
+        list.pointer("/items/0").map(Value::to_string),
+        Some(read.to_string()),
+    )?;
+    let free = read.pointer("/spec/free").map(Value::to_string).unwrap_or_default();
+    same(
+        "the free part",
+        free.as_str(),
+        r#"{"a":{"10":-2,"9":1000,"B":1e-7},"b":[{"a":0.5,"z":1}]}"#,
+    )
+}
+
+/// Whether the keys of all maps are in order.
+fn is_sorted(what: &str, value: &Value) -> Outcome {
+    match value {
+        Value::Object(fields) => {
+            check(&format!("{what}: {value} is not sorted"), fields.keys().is_sorted())?;
+            fields.values().try_for_each(|value| is_sorted(what, value))
+        }
+        Value::Array(items) => items.iter().try_for_each(|value| is_sorted(what, value)),
+        _ => Ok(()),
+    }
 }
