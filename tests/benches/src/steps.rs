@@ -188,12 +188,15 @@ fn parts(trail: &[Asked], end: i64, begin: i64) -> Option<[i64; PARTS.len()]> {
         let fits = move |asked: &&Asked| asked.who == who && asked.method == method && asked.path.contains(part);
         trail.iter().filter(fits)
     };
-    let desk = of(Who::Operator, "PUT", "/workers/")
-        .filter(|asked| asked.begun > end && asked.begun < begin)
-        .min_by_key(|asked| asked.begun)?;
-    let status = of(Who::Operator, "PUT", "/workflows/")
-        .filter(|asked| asked.ended <= desk.begun && asked.begun > end)
-        .max_by_key(|asked| asked.ended)?;
+    // The write that starts the step is the last one that is followed by a desk before the first program runs.
+    let (status, desk) = of(Who::Operator, "PUT", "/workflows/")
+        .filter(|asked| asked.begun > end && asked.ended < begin)
+        .filter_map(|status| {
+            let desks = of(Who::Operator, "PUT", "/workers/");
+            let after = desks.filter(|asked| asked.begun >= status.ended && asked.begun < begin);
+            Some((status, after.min_by_key(|asked| asked.begun)?))
+        })
+        .max_by_key(|(status, _)| status.ended)?;
     let seal = of(Who::Worker, "PUT", "/workers/")
         .filter(|asked| asked.begun < status.begun)
         .max_by_key(|asked| asked.begun)?;
