@@ -79,8 +79,14 @@ mod tests {
         assert_eq!(Ok(5), resolve(&Parallelism::Count(5), &scope));
         assert_eq!(Ok(20), text("20"));
         assert_eq!(Ok(14), text("$(params.n * 2)"));
-        assert_eq!(Err(ParallelismError::NoNumber { text: "x".into() }), text("$(params.s)"));
-        assert_eq!(Err(ParallelismError::NoNumber { text: "-7".into() }), text("$(-params.n)"));
+        assert_eq!(
+            Err(ParallelismError::NoNumber { text: "x".into() }),
+            text("$(params.s)")
+        );
+        assert_eq!(
+            Err(ParallelismError::NoNumber { text: "-7".into() }),
+            text("$(-params.n)")
+        );
         assert!(matches!(text("$(params.m)"), Err(ParallelismError::NoValue(_))));
     }
 
