@@ -106,7 +106,6 @@ pub fn advance(
         pass.put(record);
     }
     pass.follow(dag);
-    pass.defaults();
     Ok(pass.advance)
 }
 
@@ -395,6 +394,8 @@ impl Pass<'_> {
     fn follow(&mut self, dag: &Dag) {
         let spec = &self.view.workflow.spec;
         loop {
+            // Conditions of the steps that follow may read them.
+            self.defaults();
             let known = &self.advance.status.steps;
             let at = |name: &str| {
                 known
