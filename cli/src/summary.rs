@@ -137,16 +137,31 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
         }
     }
     let mut results = Vec::new();
-    for (name, step) in in_order(workflow, &status) {
+    for ((name, step), spec) in in_order(workflow, &status).zip(&workflow.spec.steps) {
         for result in &step.results {
-            if let Some(given) = &result.value {
-                results.push((format!("{name}.{}", result.name), given.clone()));
-            }
+            let Some(given) = &result.value else { continue };
+            let declared = spec.results.iter().find(|declared| declared.name == result.name);
+            results.push(Named {
+                name: format!("{name}.{}", result.name),
+                value: given.clone(),
+                by_key: declared.is_none_or(|declared| declared.keyed),
+                note: match (result.approximate, result.error.as_str()) {
+                    (false, _) => String::new(),
+                    (true, "") => "approximate".into(),
+                    (true, error) => format!("± {}", clean(error, 40)),
+                },
+            });
         }
     }
     let so_far = if status.phase.is_terminal() { "" } else { " (so far)" };
     lines.extend(values(&format!("results{so_far}"), &results, tint));
-    let outputs: Vec<(String, Value)> = status.outputs.into_iter().collect();
+    let output = |(name, value)| Named {
+        name,
+        value,
+        by_key: true,
+        note: String::new(),
+    };
+    let outputs: Vec<Named> = status.outputs.into_iter().map(output).collect();
     lines.extend(values("outputs", &outputs, tint));
     let mut failed = Vec::new();
     for step in &status.steps {
@@ -237,20 +252,50 @@ fn steps(workflow: &Workflow, status: &WorkflowStatus, now: Timestamp, tint: Tin
     table.lines("  ")
 }
 
+/// A value that is shown.
+struct Named {
+    name: String,
+    value: Value,
+    /// A map is one of keys, and not one value of several numbers.
+    by_key: bool,
+    /// What is to be said of it.
+    note: String,
+}
+
+impl Named {
+    /// The entries, if they are shown one by one.
+    fn entries(&self) -> Option<&Map<String, Value>> {
+        self.value.as_object().filter(|_| self.by_key)
+    }
+}
+
 /// Values by name: the plain ones side by side with their names, the keyed ones as a table below theirs.
-fn values(title: &str, named: &[(String, Value)], tint: Tint) -> Vec<String> {
+fn values(title: &str, named: &[Named], tint: Tint) -> Vec<String> {
     if named.is_empty() {
         return Vec::new();
     }
     let mut lines = vec![String::new(), tint.paint(Colour::Bold, title)];
-    let mut plain = Table::new(&[Align::Left, Align::Right]);
-    for (name, given) in named.iter().filter(|(_, given)| !given.is_object()) {
-        plain.row([clean(name, VALUE), value(given, VALUE)]);
+    let mut plain = Table::new(&[Align::Left, Align::Right, Align::Left]);
+    for one in named.iter().filter(|one| one.entries().is_none()) {
+        plain.row([
+            clean(&one.name, VALUE),
+            value(&one.value, VALUE),
+            if one.note.is_empty() {
+                String::new()
+            } else {
+                tint.paint(Colour::Dim, &one.note)
+            },
+        ]);
     }
     lines.extend(plain.lines("  "));
-    for (name, given) in named {
-        let Value::Object(keyed) = given else { continue };
-        lines.push(format!("  {}", clean(name, VALUE)));
+    for one in named {
+        let Some(keyed) = one.entries() else { continue };
+        let note = if one.note.is_empty() {
+            String::new()
+        } else {
+            tint.paint(Colour::Dim, &format!("  {}", one.note))
+        };
+        lines.push(format!("  {}{note}", clean(&one.name, VALUE)));
         let mut table = Table::new(&[Align::Left, Align::Right]);
         for (key, given) in keyed.iter().take(KEYS) {
             table.row([clean(key, VALUE), value(given, VALUE)]);

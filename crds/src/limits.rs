@@ -42,6 +42,18 @@ pub const KEYS: i32 = 50_000;
 pub const PARALLELISM: u64 = 1_000_000;
 /// Rounds of a step that repeats.
 pub const ROUNDS: i32 = 10_000;
+/// Keys of a keyed result of `Quantiles` at most.
+pub const QUANTILES_KEYS: i32 = 64;
+/// Keys of a keyed result of `Distinct` at most.
+pub const DISTINCT_KEYS: i32 = 128;
+/// Entries of `at`.
+pub const QUANTILES_AT: usize = 16;
+/// Entries of `carry`.
+pub const CARRY: usize = 8;
+/// Bytes of what comes along with one value (`carry`), as JSON.
+pub const CARRY_BYTES: usize = 1_024;
+/// Bytes of a list that `Collect` makes, as JSON.
+pub const LIST_BYTES: usize = 64 * 1024;
 /// Pools of one workflow.
 pub const POOLS: usize = 8;
 /// Bytes of the name of a `WorkerPool`: a Job's name and a pod's are made of it.

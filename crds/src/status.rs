@@ -360,8 +360,21 @@ pub struct FailureCause {
     pub message: String,
 }
 
+/// What the numbers of a value are, which its JSON does not always show: `3` may be a double, `"3"` a decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ValueType {
+    /// Whole numbers. Texts of digits are numbers beyond 2^53.
+    Integer,
+    /// Doubles.
+    Number,
+    /// Decimals, all of them texts.
+    Decimal,
+    /// JSON as it was given: texts are texts.
+    Json,
+}
+
 /// A folded result.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepResult {
     /// The result.
@@ -371,6 +384,16 @@ pub struct StepResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_json")]
     pub value: Option<Value>,
+    /// What the value's numbers are; absent: as they look.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ValueType>,
+    /// Whether the value is an estimate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approximate: bool,
+    /// How far an estimate may be off, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub error: String,
     /// Partitions that gave it.
     #[serde(default)]
     pub count: u64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
     status::{Deferred, FailureCause, PlanRef},
-    workflow::{Format, Reduce},
+    workflow::{Format, Reduce, ResultType},
 };
 
 /// What is assigned to a worker.
@@ -379,7 +379,7 @@ impl From<CardFormat> for Option<Format> {
 }
 
 /// A result, as the worker folds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CardResult {
     /// Its name.
@@ -390,6 +390,13 @@ pub struct CardResult {
     pub from: String,
     /// How it is folded.
     pub reduce: Reduce,
+    /// What its numbers are.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ResultType>,
+    /// Further keys that come along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 128)))]
+    pub carry: Vec<String>,
     /// Whether partitions give maps.
     #[serde(default)]
     pub keyed: bool,

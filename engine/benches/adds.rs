@@ -24,7 +24,7 @@ fn main() {
             from: "n".into(),
             reduce: Reduce::Sum,
             keyed,
-            max_keys: 0,
+            ..CardResult::default()
         }]);
         let partitions = u64::from(MILLIONS) * 1_000_000;
         let begun = Instant::now();

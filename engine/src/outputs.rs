@@ -54,7 +54,7 @@ mod tests {
             name: name.into(),
             value,
             count: 1,
-            state: String::new(),
+            ..StepResult::default()
         };
         let step = StepStatus {
             name: "count".into(),

@@ -8,7 +8,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::stages::{Stage, StageEnd};
+use crate::{
+    results::Results,
+    stages::{Stage, StageEnd},
+};
 
 /// Upper bounds of pass times, in seconds: from a pass that writes nothing to one that meets every deadline.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 10.0, 30.0];
@@ -164,6 +167,7 @@ pub struct Counters {
     held_in_part: Counter,
     conflicts: Counter,
     leading: Gauge,
+    results: Results,
 }
 
 /// What a pass was over.
@@ -263,6 +267,7 @@ impl Default for Counters {
             held_in_part: Counter::default(),
             conflicts: Counter::default(),
             leading: Gauge::default(),
+            results: Results::default(),
         }
     }
 }
@@ -305,6 +310,12 @@ impl Counters {
         show(registry, &LEADING, self.leading.clone());
         show(registry, &API_REQUESTS, self.requests.clone());
         show(registry, &API_SECONDS, self.answers.clone());
+    }
+
+    /// The results of runs that are shown as metrics.
+    #[must_use]
+    pub fn results(&self) -> &Results {
+        &self.results
     }
 
     /// A request to the API server has been answered, or has failed with code 0.

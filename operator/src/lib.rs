@@ -32,6 +32,7 @@ mod passes;
 pub mod pods;
 pub mod pool;
 pub mod probe;
+pub mod results;
 pub mod runtime;
 pub mod service;
 pub mod stages;

@@ -112,6 +112,7 @@ async fn reign(
     let (workers, workers_writer) = reflector::store::<Worker>();
     let (pools, pools_writer) = reflector::store::<WorkerPool>();
     let (workflows, workflows_writer) = reflector::store::<Workflow>();
+    let _shown = counters.results().of(workflows.clone());
     let (events, teller) = if options.events {
         let (events, teller) = Events::new(client.clone(), &options.identity);
         (events, teller.boxed())

@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask test | generate | cluster | images | bench | chaos`.
+//! The project's own tools: `cargo xtask test | generate | cluster | images | bench | compare | chaos`.
 //!
 //! Everything runs from a clean clone with the Rust toolchain and, for real API servers, Go; what else is needed is built
 //! below `target/`.
@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cluster;
+mod compare;
 #[cfg(test)]
 mod doors;
 mod drivers;
@@ -45,6 +46,8 @@ enum Command {
     Images(images::ImagesOptions),
     /// Measures; prints a table
     Bench(drivers::BenchOptions),
+    /// Folds real data with `braid run` and compares with pandas; needs python3 and a package index
+    Compare,
     /// Breaks things at random for a while and checks that the numbers stay exact
     Chaos(drivers::ChaosOptions),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Cluster(options) => kind::run(&options).map(|()| true),
         Command::Images(options) => images::run(&options).map(|()| true),
         Command::Bench(options) => drivers::bench(&options).map(|()| true),
+        Command::Compare => compare::run().map(|()| true),
         Command::Chaos(options) => drivers::chaos(&options).map(|()| true),
     };
     match done {

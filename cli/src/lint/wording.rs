@@ -73,6 +73,10 @@ fn pattern(message: &str, text: &str) -> Option<(String, String)> {
             "no number of partitions",
             "write a number, or an expression that gives one: $(params.n)",
         ),
+        pattern if pattern.starts_with("^p(") => (
+            "no quantile",
+            "write for example p50 or p99_9 (which is 99.9 %), from p0 to p100",
+        ),
         _ => return None,
     };
     Some((format!("{shown:?} is {what}"), help.to_owned()))

@@ -50,6 +50,8 @@ pub struct Board {
 struct Row {
     name: String,
     after: Vec<String>,
+    /// Results that are maps by key: too much for a line.
+    keyed: Vec<String>,
     step: StepStatus,
     speed: Speed,
 }
@@ -139,9 +141,14 @@ impl Row {
             .step
             .results
             .iter()
+            .filter(|result| !self.keyed.contains(&result.name))
             .filter_map(|result| {
-                let given = result.value.as_ref().filter(|value| !value.is_object())?;
-                Some(format!("{} {}", result.name, value(given, VALUE)))
+                let about = if result.approximate { "≈" } else { "" };
+                Some(format!(
+                    "{} {about}{}",
+                    result.name,
+                    value(result.value.as_ref()?, VALUE)
+                ))
             })
             .collect();
         (!shown.is_empty()).then(|| shown.join("   "))
@@ -203,6 +210,10 @@ impl Board {
             let mut row = Row {
                 speed: known.map(|row| std::mem::take(&mut row.speed)).unwrap_or_default(),
                 after: spec.after.clone(),
+                keyed: (spec.results.iter())
+                    .filter(|result| result.keyed)
+                    .map(|result| result.name.clone())
+                    .collect(),
                 name,
                 step,
             };

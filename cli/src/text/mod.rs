@@ -41,14 +41,41 @@ pub fn width(text: &str) -> usize {
     console::measure_text_width(text)
 }
 
-/// A value on one line: numbers grouped by thousands, texts as they are, the rest as JSON.
+/// A value on one line: numbers grouped by thousands, texts as they are, maps as `{p50:4,p99:121}`, a value with what came along
+/// as both, the rest as JSON.
 pub fn value(value: &Value, most: usize) -> String {
     match value {
         Value::Number(number) => decimal(&number.to_string()),
         Value::String(text) if is_integer(text) => decimal(text),
         Value::String(text) => clean(text, most),
+        Value::Object(map) => match (map.len(), map.get("value"), map.get("carry")) {
+            (2, Some(picked), Some(carry)) if !picked.is_object() => {
+                clean(&format!("{} {}", self::value(picked, most), inline(carry)), most)
+            }
+            _ => clean(&inline(value), most),
+        },
         other => clean(&other.to_string(), most),
     }
+}
+
+/// JSON with bare keys where they are words.
+fn inline(value: &Value) -> String {
+    let Value::Object(map) = value else {
+        return value.to_string();
+    };
+    let bare = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let members: Vec<String> = map
+        .iter()
+        .map(|(key, value)| {
+            let key = if bare(key) {
+                key.clone()
+            } else {
+                Value::from(key.as_str()).to_string()
+            };
+            format!("{key}:{}", inline(value))
+        })
+        .collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// Whole numbers beyond 2^53 are strings in results.
@@ -72,6 +99,14 @@ mod tests {
         assert_eq!("2013", value(&json!("2013"), 80));
         assert_eq!("[1,2]", value(&json!([1, 2]), 80));
         assert_eq!("abc…", value(&json!("abcdefg"), 4));
+        assert_eq!("{p50:4,p99:1210.5}", value(&json!({"p50": 4, "p99": 1210.5}), 80));
+        assert_eq!(
+            r#"1,301 {flight:"HA51",to:{"a b":1}}"#,
+            value(
+                &json!({"value": 1301, "carry": {"flight": "HA51", "to": {"a b": 1}}}),
+                80
+            )
+        );
     }
 
     #[test]

@@ -116,9 +116,9 @@ fn plain<'a>(reference: &Reference, scope: &'a Scope) -> Option<&'a Value> {
     let (mut value, rest) = match (reference.root.as_str(), reference.path.as_slice()) {
         ("params", [param, rest @ ..]) => (scope.params.get(param)?, rest),
         ("steps", [step, results, result, rest @ ..]) if results == "results" => {
-            (scope.step(step)?.1.results.get(result)?, rest)
+            (&scope.step(step)?.1.results.get(result)?.value, rest)
         }
-        ("results", [result, rest @ ..]) => (scope.own.get(result)?, rest),
+        ("results", [result, rest @ ..]) => (&scope.own.get(result)?.value, rest),
         _ => return None,
     };
     for name in rest {
@@ -139,13 +139,13 @@ fn variables(references: &[Reference], scope: &Scope) -> Result<Variables, ExprE
     for reference in references {
         let Some(name) = reference.path.first() else { continue };
         if reference.root == "results"
-            && let Some(value) = scope.own.get(name)
+            && let Some(given) = scope.own.get(name)
             && !own.contains_key(&key(name))
         {
-            weight += convert::weight(value);
+            weight += convert::weight(&given.value);
             own.insert(
                 key(name),
-                convert::to_cel(value, Texts::Numbers, &format!("results.{name}"))?,
+                convert::to_cel(&given.value, given.kind.into(), &format!("results.{name}"))?,
             );
         }
         if reference.root == "params"
@@ -175,12 +175,12 @@ fn variables(references: &[Reference], scope: &Scope) -> Result<Variables, ExprE
                 _ => Vec::new(),
             };
             for result in wanted {
-                if let Some(value) = step.results.get(result)
+                if let Some(given) = step.results.get(result)
                     && !results.contains_key(&key(result))
                 {
-                    weight += convert::weight(value);
+                    weight += convert::weight(&given.value);
                     let what = format!("steps.{name}.results.{result}");
-                    results.insert(key(result), convert::to_cel(value, Texts::Numbers, &what)?);
+                    results.insert(key(result), convert::to_cel(&given.value, given.kind.into(), &what)?);
                 }
             }
             let failed = i64::try_from(step.failed).unwrap_or(i64::MAX);

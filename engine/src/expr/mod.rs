@@ -34,7 +34,7 @@ pub use check::{Finding, Rule};
 pub use parse::Expression;
 pub use reference::Reference;
 pub use scan::{NESTING, TERMS};
-pub use scope::{Failure, Names, Scope, StepNames, StepScope, WorkflowScope};
+pub use scope::{Failure, Given, Names, Scope, StepNames, StepScope, WorkflowScope};
 pub use template::Template;
 pub use types::{Kind, Wanted};
 

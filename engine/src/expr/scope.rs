@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use braid_crds::{
     WorkflowSpec,
-    status::{Phase, StepStatus, WorkflowStatus},
+    status::{Phase, StepResult, StepStatus, ValueType, WorkflowStatus},
     workflow::ParamType,
 };
 use serde_json::Value;
@@ -78,7 +78,7 @@ pub struct Scope {
     /// The run.
     pub workflow: WorkflowScope,
     /// The results of the step itself, where it looks at them.
-    pub own: BTreeMap<String, Value>,
+    pub own: BTreeMap<String, Given>,
 }
 
 /// What of a step can be read.
@@ -89,7 +89,35 @@ pub struct StepScope {
     /// How many of its partitions failed for good.
     pub failed: u64,
     /// Its results that were given.
-    pub results: BTreeMap<String, Value>,
+    pub results: BTreeMap<String, Given>,
+}
+
+/// A value of a result, and what its numbers are: JSON does not always show that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// As the status has it.
+    pub value: Value,
+    /// As the status says; absent: as it looks.
+    pub kind: Option<ValueType>,
+}
+
+impl From<Value> for Given {
+    fn from(value: Value) -> Self {
+        Self { value, kind: None }
+    }
+}
+
+impl Given {
+    /// The results of a step that have a value, by name: what [`crate::reduce::Fold::results`] makes of a fold, also one that goes
+    /// on, or what a status holds.
+    #[must_use]
+    pub fn of(results: &[StepResult]) -> BTreeMap<String, Self> {
+        let given = results.iter().filter_map(|result| {
+            let (value, kind) = (result.value.clone()?, result.kind);
+            Some((result.name.clone(), Self { value, kind }))
+        });
+        given.collect()
+    }
 }
 
 /// What of the run can be read.
@@ -131,11 +159,10 @@ impl Scope {
         read: impl Fn(&str) -> bool,
     ) -> Self {
         let steps = status.steps.iter().filter(|step| read(&step.name)).map(|step| {
-            let results = given(step);
             let scope = StepScope {
                 phase: format!("{:?}", step.phase),
                 failed: step.partitions.failed,
-                results,
+                results: Given::of(&step.results),
             };
             (step.name.clone(), scope)
         });
@@ -171,7 +198,7 @@ impl Scope {
     /// The same for a place where a step looks at its own results.
     #[must_use]
     pub fn within(mut self, step: &StepStatus) -> Self {
-        self.own = given(step);
+        self.own = Given::of(&step.results);
         self
     }
 
@@ -182,12 +209,4 @@ impl Scope {
             .find(|(step, _)| *step == name || step.replace('-', "_") == name)
             .map(|(step, scope)| (step.as_str(), scope))
     }
-}
-
-/// The results that partitions have given.
-fn given(step: &StepStatus) -> BTreeMap<String, Value> {
-    step.results
-        .iter()
-        .filter_map(|result| Some((result.name.clone(), result.value.clone()?)))
-        .collect()
 }

@@ -15,12 +15,13 @@ fn scope() -> Scope {
     scope.params.insert("name".into(), json!("a b"));
     scope.params.insert("list".into(), json!([1, 2, 3]));
     scope.params.insert("huge".into(), json!(u64::MAX));
-    let results: BTreeMap<String, Value> = [
+    let results: BTreeMap<String, Given> = [
         ("rows".to_owned(), json!(10)),
         ("big".to_owned(), json!("9007199254740993")),
         ("bigger".to_owned(), json!("170141183460469231731687303715884105727")),
         ("top".to_owned(), json!({"AA": 3, "UA": 1})),
     ]
+    .map(|(name, value)| (name, Given::from(value)))
     .into();
     let step = StepScope {
         phase: "Succeeded".into(),
@@ -68,7 +69,8 @@ fn names() -> Names {
 fn evaluates() {
     for (text, expected) in [
         ("params.year + 1", json!(2014)),
-        ("params.ratio * 2.0", json!(1.0)),
+        ("params.ratio * 2.0", json!(1)),
+        ("params.ratio * 3.0", json!(1.5)),
         ("steps.sign_off.results.rows * 2", json!(20)),
         ("steps['sign-off'].results.rows", json!(10)),
         (
@@ -97,6 +99,65 @@ fn evaluates() {
     ] {
         assert_eq!(Ok(expected), evaluate(text, &scope()), "{text}");
         assert_eq!(Vec::<Finding>::new(), check(text, &names(), Wanted::Anything), "{text}");
+    }
+}
+
+/// JSON does not tell 3 from 3.0, nor a decimal from a text; the type of a result does.
+#[test]
+fn results_are_what_their_type_says() {
+    use braid_crds::status::{StepResult, ValueType};
+    let result = |name: &str, kind, value| StepResult {
+        name: name.into(),
+        value: Some(value),
+        kind,
+        ..StepResult::default()
+    };
+    let results = [
+        result("mean", Some(ValueType::Number), json!(3)),
+        result("large", Some(ValueType::Number), json!("100000000000000000")),
+        result("delay", Some(ValueType::Number), json!({"p50": 4, "p99": 120.5})),
+        result("revenue", Some(ValueType::Decimal), json!("9.90")),
+        result("last", Some(ValueType::Json), json!("2013")),
+        result("rows", Some(ValueType::Integer), json!("9007199254740993")),
+        result(
+            "worst",
+            Some(ValueType::Integer),
+            json!({"value": 7, "carry": {"flight": "1545", "n": 2}}),
+        ),
+        result(
+            "dearest",
+            Some(ValueType::Decimal),
+            json!({"value": "7.5", "carry": {"flight": "1545", "n": 2}}),
+        ),
+        result("old", None, json!("9007199254740993")),
+    ];
+    let mut scope = Scope::default();
+    let step = StepScope {
+        results: Given::of(&results),
+        ..StepScope::default()
+    };
+    scope.steps.insert("a".into(), step);
+    for (text, expected) in [
+        ("steps.a.results.mean / 2.0", json!(1.5)),
+        ("steps.a.results.large > 1.5", json!(true)),
+        ("steps.a.results.delay.p50 + steps.a.results.delay.p99", json!(124.5)),
+        (
+            "steps.a.results.revenue > 9.89 && steps.a.results.revenue < 9.91",
+            json!(true),
+        ),
+        ("steps.a.results.revenue", json!("9.90")),
+        ("steps.a.results.last + '!'", json!("2013!")),
+        ("steps.a.results.rows + 1", json!("9007199254740994")),
+        ("steps.a.results.old + 1", json!("9007199254740994")),
+        ("steps.a.results.worst.value + steps.a.results.worst.carry.n", json!(9)),
+        ("steps.a.results.worst.carry.flight + '!'", json!("1545!")),
+        ("steps.a.results.dearest.value * 2.0", json!(15)),
+        (
+            "steps.a.results.dearest.carry.flight.size() + steps.a.results.dearest.carry.n",
+            json!(6),
+        ),
+    ] {
+        assert_eq!(Ok(expected), evaluate(text, &scope), "{text}");
     }
 }
 
@@ -258,7 +319,7 @@ fn own_results_are_read_only_where_a_step_looks_at_itself() {
     assert_eq!(Err(not_yet.clone()), holds("results.rows > 9", &scope));
     assert_eq!(Err(not_yet), holds("results.rows == 9", &scope));
     assert_eq!(Ok(false), holds("has(results.rows) && results.rows > 9", &scope));
-    scope.own.insert("rows".into(), json!("9007199254740993"));
+    scope.own.insert("rows".into(), json!("9007199254740993").into());
     assert_eq!(Ok(true), holds("results.rows > 9007199254740992", &scope));
 }
 

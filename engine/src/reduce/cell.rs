@@ -2,11 +2,17 @@
 
 use std::cmp::Ordering;
 
-use braid_crds::workflow::Reduce;
-use serde_json::Value;
+use braid_crds::{status::ValueType, workflow::Reduce};
+use serde_json::{Map, Value};
 
 use super::{
+    declared::Declared,
+    distinct::Distinct,
+    list::List,
+    mean::{Mean, Total},
     number::{self, Number},
+    pick::{Holds, Pick, Picked},
+    quantiles::{Quantiles, Share},
     sum::Sum,
 };
 use crate::varint::{self, ReadError, Reader};
@@ -14,63 +20,76 @@ use crate::varint::{self, ReadError, Reader};
 /// What was given so far, by at least one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cell {
-    /// Of `Sum`.
-    Sum(Sum),
-    /// Of `Count`.
+    Sum(Total),
     Count(u64),
-    /// Of `Min`.
-    Min(Extreme),
-    /// Of `Max`.
-    Max(Extreme),
+    Mean(Box<Mean>),
+    Min(Pick),
+    Max(Pick),
+    First(Pick),
+    Last(Pick),
+    All(bool),
+    Any(bool),
+    Quantiles(Box<Quantiles>),
+    Distinct(Box<Distinct>),
+    Collect(Box<List>),
 }
 
-/// The smallest or largest number and the partition that gave it; the lowest partition of several.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Extreme {
-    value: Number,
-    partition: u64,
+/// What is shown of a cell.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub value: Value,
+    pub kind: ValueType,
+    /// How far an estimate may be off.
+    pub error: Option<String>,
 }
 
-/// What one partition gives to one cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// To `Count`, which does not look at it.
-    Anything,
-    /// To the others.
-    Number(Number),
+impl Shown {
+    fn exact(value: Value, kind: ValueType) -> Self {
+        Self {
+            value,
+            kind,
+            error: None,
+        }
+    }
 }
 
 impl Cell {
-    /// No cell is longer encoded: the widest is a sum of the largest and the smallest double.
-    pub const MAX_LEN: usize = 300;
-
-    /// The cell of one partition; `None` if what it gives is not for this reducer.
-    pub fn of(reduce: Reduce, given: Given, partition: u64) -> Option<Self> {
-        Some(match (reduce, given) {
-            (Reduce::Count, _) => Self::Count(1),
-            (_, Given::Anything) => return None,
-            (Reduce::Sum, Given::Number(value)) => Self::Sum(Sum::of(value)),
-            (Reduce::Min, Given::Number(value)) => Self::Min(Extreme { value, partition }),
-            (Reduce::Max, Given::Number(value)) => Self::Max(Extreme { value, partition }),
-        })
-    }
+    /// No sum takes more bytes: the widest is that of the largest and the smallest double.
+    pub const SUM_LEN: usize = 300;
 
     /// Whether both together may take more bytes than the one and the other.
     pub fn may_widen(&self, other: &Self) -> bool {
-        !matches!(
-            (self, other),
-            (Self::Sum(Sum::Integer(_)), Self::Sum(Sum::Integer(_))) | (Self::Count(_), Self::Count(_))
-        )
+        match (self, other) {
+            (Self::Sum(held), Self::Sum(other)) => held.may_widen(other),
+            (Self::Mean(held), Self::Mean(other)) => held.total.may_widen(&other.total),
+            _ => false,
+        }
+    }
+
+    /// By at most how many bytes a cell grows that this is added to, whatever it holds.
+    pub fn adds_at_most(&self) -> usize {
+        match self {
+            Self::Sum(_) | Self::Mean(_) => Self::SUM_LEN,
+            other => other.encoded_len(),
+        }
     }
 
     /// Adds another cell; false, and nothing done, if it is of another reducer.
     #[must_use]
     pub fn merge(&mut self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Sum(sum), Self::Sum(other)) => sum.merge(other),
+            (Self::Sum(sum), Self::Sum(other)) => return sum.merge(other),
             (Self::Count(count), Self::Count(other)) => *count = count.saturating_add(*other),
-            (Self::Min(held), Self::Min(other)) => held.take_if(other, Ordering::Less),
-            (Self::Max(held), Self::Max(other)) => held.take_if(other, Ordering::Greater),
+            (Self::Mean(mean), Self::Mean(other)) => return mean.merge(other),
+            (Self::Min(held), Self::Min(other)) => held.by_value(other, Ordering::Less),
+            (Self::Max(held), Self::Max(other)) => held.by_value(other, Ordering::Greater),
+            (Self::First(held), Self::First(other)) => held.by_partition(other, Ordering::Less),
+            (Self::Last(held), Self::Last(other)) => held.by_partition(other, Ordering::Greater),
+            (Self::All(held), Self::All(other)) => *held &= *other,
+            (Self::Any(held), Self::Any(other)) => *held |= *other,
+            (Self::Quantiles(held), Self::Quantiles(other)) => held.merge(other),
+            (Self::Distinct(held), Self::Distinct(other)) => return held.merge(other),
+            (Self::Collect(held), Self::Collect(other)) => held.merge(other),
             _ => return false,
         }
         true
@@ -78,17 +97,49 @@ impl Cell {
 
     /// Adds a number to a sum in place: the path of a step with one plain sum.
     pub fn add_to_sum(&mut self, number: Number) -> bool {
-        let Self::Sum(sum) = self else { return false };
+        let Self::Sum(Total::Number(sum)) = self else {
+            return false;
+        };
         sum.add(number);
         true
     }
 
-    /// As people and expressions read it.
-    pub fn shown(&self) -> Value {
+    /// As people and expressions read it; `at` says which quantiles.
+    pub fn shown(&self, at: &[String]) -> Shown {
         match self {
-            Self::Sum(sum) => sum.shown(),
-            Self::Count(count) => number::integer(i128::from(*count)),
-            Self::Min(held) | Self::Max(held) => held.value.shown(),
+            Self::Sum(total) => Shown::exact(
+                total.shown(),
+                match total {
+                    Total::Number(Sum::Integer(_) | Sum::Large(_)) => ValueType::Integer,
+                    Total::Number(Sum::Float(_)) => ValueType::Number,
+                    Total::Decimal(_) => ValueType::Decimal,
+                },
+            ),
+            Self::Count(count) => Shown::exact(number::integer(i128::from(*count)), ValueType::Integer),
+            Self::Mean(mean) => Shown::exact(
+                mean.shown(),
+                match mean.total {
+                    Total::Number(_) => ValueType::Number,
+                    Total::Decimal(_) => ValueType::Decimal,
+                },
+            ),
+            Self::Min(held) | Self::Max(held) | Self::First(held) | Self::Last(held) => Shown::exact(
+                held.shown(),
+                match held.value {
+                    Picked::Number(number) if number.is_integer() => ValueType::Integer,
+                    Picked::Number(_) => ValueType::Number,
+                    Picked::Decimal(_) => ValueType::Decimal,
+                    Picked::Json(_) => ValueType::Json,
+                },
+            ),
+            Self::All(held) | Self::Any(held) => Shown::exact((*held).into(), ValueType::Json),
+            Self::Quantiles(held) => quantiles(held, at),
+            Self::Distinct(held) => Shown {
+                value: number::integer(i128::from(held.count())),
+                kind: ValueType::Integer,
+                error: (!held.is_exact()).then(|| format!("standard {:.1}%", held.error_percent())),
+            },
+            Self::Collect(held) => Shown::exact(held.shown(), ValueType::Json),
         }
     }
 
@@ -97,58 +148,85 @@ impl Cell {
         match (self, other) {
             (Self::Sum(left), Self::Sum(right)) => right.compare(left),
             (Self::Count(left), Self::Count(right)) => right.cmp(left),
-            (Self::Max(left), Self::Max(right)) => right.value.compare(left.value),
-            (Self::Min(left), Self::Min(right)) => left.value.compare(right.value),
+            (Self::Mean(left), Self::Mean(right)) => right.compare(left),
+            (Self::Max(left), Self::Max(right)) => left.rank(right),
+            (Self::Min(left), Self::Min(right)) => right.rank(left),
+            (Self::Distinct(left), Self::Distinct(right)) => right.count().cmp(&left.count()),
             _ => Ordering::Equal,
         }
     }
 
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Sum(sum) => sum.encode(bytes),
+            Self::Sum(total) => total.encode(bytes),
             Self::Count(count) => varint::put(bytes, u128::from(*count)),
-            Self::Min(held) | Self::Max(held) => {
-                held.value.encode(bytes);
-                varint::put(bytes, u128::from(held.partition));
-            }
+            Self::Mean(mean) => mean.encode(bytes),
+            Self::Min(held) | Self::Max(held) | Self::First(held) | Self::Last(held) => held.encode(bytes),
+            Self::All(held) | Self::Any(held) => bytes.push(u8::from(*held)),
+            Self::Quantiles(held) => held.encode(bytes),
+            Self::Distinct(held) => held.encode(bytes),
+            Self::Collect(held) => held.encode(bytes),
         }
     }
 
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Sum(sum) => sum.encoded_len(),
+            Self::Sum(total) => total.encoded_len(),
             Self::Count(count) => varint::len(u128::from(*count)),
-            Self::Min(held) | Self::Max(held) => held.value.encoded_len() + varint::len(u128::from(held.partition)),
+            Self::Mean(mean) => mean.encoded_len(),
+            Self::Min(held) | Self::Max(held) | Self::First(held) | Self::Last(held) => held.encoded_len(),
+            Self::All(_) | Self::Any(_) => 1,
+            Self::Quantiles(held) => held.encoded_len(),
+            Self::Distinct(held) => held.encoded_len(),
+            Self::Collect(held) => held.encoded_len(),
         }
     }
 
-    pub fn decode(reduce: Reduce, reader: &mut Reader<'_>) -> Result<Self, ReadError> {
-        Ok(match reduce {
-            Reduce::Sum => Self::Sum(Sum::decode(reader)?),
+    pub fn decode(declared: &Declared, reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let number = if declared.decimal {
+            Holds::Decimal
+        } else {
+            Holds::Number
+        };
+        let carries = !declared.carry.is_empty();
+        let boolean = |reader: &mut Reader<'_>| match reader.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(ReadError::Number),
+        };
+        Ok(match declared.reduce {
+            Reduce::Sum => Self::Sum(Total::decode(declared.decimal, reader)?),
             Reduce::Count => match reader.narrow()? {
                 0 => return Err(ReadError::Number),
                 count => Self::Count(count),
             },
-            Reduce::Min => Self::Min(Extreme::decode(reader)?),
-            Reduce::Max => Self::Max(Extreme::decode(reader)?),
+            Reduce::Mean => Self::Mean(Box::new(Mean::decode(declared.decimal, reader)?)),
+            Reduce::Min => Self::Min(Pick::decode(number, carries, reader)?),
+            Reduce::Max => Self::Max(Pick::decode(number, carries, reader)?),
+            Reduce::First => Self::First(Pick::decode(Holds::Json, carries, reader)?),
+            Reduce::Last => Self::Last(Pick::decode(Holds::Json, carries, reader)?),
+            Reduce::All => Self::All(boolean(reader)?),
+            Reduce::Any => Self::Any(boolean(reader)?),
+            Reduce::Quantiles => Self::Quantiles(Box::new(Quantiles::decode(declared.buckets, reader)?)),
+            Reduce::Distinct => Self::Distinct(Box::new(Distinct::decode(declared.precision, reader)?)),
+            Reduce::Collect => Self::Collect(Box::new(List::decode(reader)?)),
         })
     }
 }
 
-impl Extreme {
-    fn take_if(&mut self, other: &Self, wanted: Ordering) {
-        let by_value = other.value.compare(self.value);
-        // Two numbers of one partition cannot happen; the last comparison keeps even that without an order.
-        let first = (other.partition.cmp(&self.partition)).then_with(|| other.value.total_compare(self.value));
-        if by_value == wanted || (by_value == Ordering::Equal && first == Ordering::Less) {
-            self.clone_from(other);
-        }
+/// The map of the quantiles that are asked for.
+fn quantiles(held: &Quantiles, at: &[String]) -> Shown {
+    let mut exact = true;
+    let mut shown = Map::new();
+    for name in at {
+        let Some(share) = Share::parse(name) else { continue };
+        let at = held.at(share);
+        exact &= at.exact;
+        shown.insert(name.clone(), number::float(at.value));
     }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
-        Ok(Self {
-            value: Number::decode(reader)?,
-            partition: reader.narrow()?,
-        })
+    Shown {
+        value: Value::Object(shown),
+        kind: ValueType::Number,
+        error: (!exact).then(|| format!("at most {}%", held.error_percent())),
     }
 }

@@ -85,21 +85,62 @@ impl Exact {
 
     /// The nearest double, ties to even; infinite if beyond the largest.
     pub fn to_float(&self) -> f64 {
-        let limbs = self.magnitude();
-        let Some(highest) = highest_bit(&limbs) else { return 0.0 };
-        // A double's bits read as an integer grow with its value, subnormal or not: the exponent field is the shift.
-        let bits = match highest.checked_sub(52) {
-            None | Some(0) => bits_from(&limbs, 0, 53),
-            Some(shift) => {
-                let kept = bits_from(&limbs, shift, 53);
-                let half = bits_from(&limbs, shift - 1, 1) == 1;
-                let beyond = lowest_bit(&limbs).is_some_and(|lowest| lowest < shift - 1);
-                let up = half && (beyond || kept & 1 == 1);
-                (u64::from(shift) << 52) + kept + u64::from(up)
-            }
-        };
-        let magnitude = f64::from_bits(bits.min(f64::INFINITY.to_bits()));
+        self.signed(rounded(&self.magnitude(), Rest::NONE))
+    }
+
+    /// The double nearest to this by `count`, ties to even; a count of 0 is taken as 1.
+    pub fn divided(&self, count: u64) -> f64 {
+        let (limbs, rest) = quotient(&self.magnitude(), count.max(1));
+        self.signed(rounded(&limbs, rest))
+    }
+
+    fn signed(&self, magnitude: f64) -> f64 {
         if self.is_negative() { -magnitude } else { magnitude }
+    }
+
+    /// This by `count`, rounded to a whole number, ties to even; a count of 0 is taken as 1.
+    pub fn divided_whole(&self, count: u64) -> Self {
+        let (limbs, rest) = quotient(&self.magnitude(), count.max(1));
+        let mut whole = Self(limbs);
+        let half = bits_from(&limbs, POINT - 1, 1) == 1;
+        let beyond = rest != Rest::NONE || lowest_bit(&limbs).is_some_and(|lowest| lowest < POINT - 1);
+        let odd = bits_from(&limbs, POINT, 1) == 1;
+        for (index, limb) in (0_u32..).zip(&mut whole.0) {
+            let behind = POINT.saturating_sub(index * 64).min(64);
+            *limb = limb.checked_shr(behind).map_or(0, |high| high << behind);
+        }
+        if half && (beyond || odd) {
+            whole.add_integer(1);
+        }
+        if self.is_negative() {
+            let mut negative = Self::ZERO;
+            for (index, limb) in (0_u32..).zip(&whole.0) {
+                negative.add_magnitude(u128::from(*limb), index * 64, true);
+            }
+            return negative;
+        }
+        whole
+    }
+
+    /// Multiplies by a small number. Whole numbers of up to 1,100 bits stay whole numbers; what is beyond the bounds wraps.
+    pub fn multiply(&mut self, factor: u64) {
+        let negative = self.is_negative();
+        let mut carry = 0_u128;
+        let mut product = Self::ZERO;
+        for (limb, part) in product.0.iter_mut().zip(self.magnitude()) {
+            let wide = u128::from(part) * u128::from(factor) + carry;
+            *limb = low_u64(wide);
+            carry = wide >> 64;
+        }
+        *self = Self::ZERO;
+        for (index, limb) in (0_u32..).zip(&product.0) {
+            self.add_magnitude(u128::from(*limb), index * 64, negative);
+        }
+    }
+
+    /// The bits before the point.
+    pub fn whole_bits(&self) -> u32 {
+        highest_bit(&self.magnitude()).map_or(0, |highest| (highest + 1).saturating_sub(POINT))
     }
 
     /// Whether there is nothing behind the point.
@@ -220,6 +261,61 @@ fn borrowing_sub(left: u64, right: u64, borrow: bool) -> (u64, bool) {
     let (difference, first) = left.overflowing_sub(right);
     let (difference, second) = difference.overflowing_sub(u64::from(borrow));
     (difference, first || second)
+}
+
+/// What is left below the lowest bit, as a part of that bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rest {
+    some: bool,
+    half: Ordering,
+}
+
+impl Rest {
+    const NONE: Self = Self {
+        some: false,
+        half: Ordering::Less,
+    };
+}
+
+/// Long division.
+fn quotient(limbs: &[u64; LIMBS], divisor: u64) -> ([u64; LIMBS], Rest) {
+    let mut quotient = *limbs;
+    let mut remainder = 0_u128;
+    for limb in quotient.iter_mut().rev() {
+        let dividend = remainder << 64 | u128::from(*limb);
+        *limb = low_u64(dividend / u128::from(divisor));
+        remainder = dividend % u128::from(divisor);
+    }
+    let rest = Rest {
+        some: remainder != 0,
+        half: (remainder * 2).cmp(&u128::from(divisor)),
+    };
+    (quotient, rest)
+}
+
+/// The double nearest to a magnitude, ties to even.
+fn rounded(limbs: &[u64; LIMBS], rest: Rest) -> f64 {
+    let highest = highest_bit(limbs).unwrap_or(0);
+    // A double's bits read as an integer grow with its value, subnormal or not: the exponent field is the shift.
+    let bits = match highest.checked_sub(52) {
+        None | Some(0) => {
+            let kept = bits_from(limbs, 0, 53);
+            let up = match rest.half {
+                Ordering::Less => false,
+                Ordering::Equal => kept & 1 == 1,
+                Ordering::Greater => true,
+            };
+            kept + u64::from(up)
+        }
+        Some(shift) => {
+            let kept = bits_from(limbs, shift, 53);
+            let half = bits_from(limbs, shift - 1, 1) == 1;
+            let beyond = rest.some || lowest_bit(limbs).is_some_and(|lowest| lowest < shift - 1);
+            let up = half && (beyond || kept & 1 == 1);
+            (u64::from(shift) << 52) + kept + u64::from(up)
+        }
+    };
+    f64::from_bits(bits.min(f64::INFINITY.to_bits()))
 }
 
 fn highest_bit(limbs: &[u64]) -> Option<u32> {

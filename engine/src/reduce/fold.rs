@@ -8,16 +8,17 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use braid_crds::{
     limits,
-    status::StepResult,
+    status::{StepResult, ValueType},
     worker::CardResult,
-    workflow::{Reduce, ResultSpec},
+    workflow::{Reduce, ResultSpec, ResultType},
 };
 
 use super::{
-    RawResults, ReduceError,
+    RawResults, ReduceError, canonical,
+    declared::{Declared, Part},
     given::Text,
     number::Number,
-    slot::{Cells, Declared, Part, Slot},
+    slot::{self, Cells, Slot},
 };
 
 /// The accumulators of all results of a step. The default is the fold of no partitions of whatever step.
@@ -107,7 +108,7 @@ impl Fold {
         };
         if let Some(bare) = self.bare(text) {
             if !text.is_null() {
-                parts.push((0, bare.declared.read(text, partition)?));
+                parts.extend(bare.declared.read(text, text, partition)?.map(|part| (0, part)));
             }
         } else {
             let members = text.members().ok_or_else(|| ReduceError::NotMap(text.kind()))?;
@@ -121,7 +122,8 @@ impl Fold {
                         });
                     }
                     if !value.is_null() {
-                        parts.push((index, slot.declared.read(value, partition)?));
+                        let part = slot.declared.read(value, text, partition)?;
+                        parts.extend(part.map(|part| (index, part)));
                     }
                 }
             }
@@ -246,20 +248,41 @@ impl Fold {
 
     pub(super) fn result(&self, spec: &ResultSpec) -> StepResult {
         let name = &spec.name;
-        let top = spec.top.map(|top| usize::try_from(top).unwrap_or(0));
         let slot = self.slots.iter().find(|slot| slot.declared.name == *name);
-        StepResult {
+        let count = slot.map_or(0, |slot| slot.count);
+        let mut result = StepResult {
             name: name.clone(),
-            value: match slot {
-                Some(slot) => slot.shown(top),
-                None => (spec.reduce == Reduce::Count && !spec.keyed).then(|| 0.into()),
-            },
-            count: slot.map_or(0, |slot| slot.count),
+            count,
             state: slot
                 .filter(|slot| slot.count > 0)
                 .map(|slot| STANDARD.encode(slot.encode()))
                 .unwrap_or_default(),
+            ..StepResult::default()
+        };
+        if count == 0
+            && let Some(default) = &spec.default
+        {
+            result.value = Some(canonical::kept(default));
+            result.kind = kind_of_default(spec);
+            return result;
         }
+        let shown = match slot {
+            Some(slot) => slot.shown(spec),
+            None => slot::nothing(spec),
+        };
+        if let Some(shown) = shown {
+            result.value = Some(shown.value);
+            result.kind = Some(shown.kind);
+            result.approximate = shown.error.is_some();
+            result.error = shown.error.unwrap_or_default();
+        }
+        result
+    }
+
+    /// Whether no result can outgrow a commit as long as each partition gives a few bytes.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.slots.iter().all(|slot| slot.declared.is_small())
     }
 
     fn content(&self) -> impl Iterator<Item = (&Declared, u64, &Cells)> {
@@ -280,6 +303,16 @@ impl Hash for Fold {
         for (declared, count, cells) in self.content() {
             (&declared.name, count, cells).hash(state);
         }
+    }
+}
+
+/// What the numbers of a default are. Of sums and the like as it looks: it stands for what would have been given.
+fn kind_of_default(spec: &ResultSpec) -> Option<ValueType> {
+    match (spec.reduce, spec.kind) {
+        (_, Some(ResultType::Decimal)) => Some(ValueType::Decimal),
+        (Reduce::Mean | Reduce::Quantiles, _) => Some(ValueType::Number),
+        (Reduce::First | Reduce::Last | Reduce::Collect | Reduce::All | Reduce::Any, _) => Some(ValueType::Json),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::number::Number;
+use super::{decimal::Decimal, number::Number};
 
 /// The text of one JSON value, without space around it.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,33 @@ impl<'a> Text<'a> {
         self.is_number().then(|| Number::parse(self.0)).flatten()
     }
 
+    /// The decimal, of a number or a text.
+    pub fn decimal(self) -> Option<Decimal> {
+        if self.is_number() {
+            return Decimal::parse(self.0);
+        }
+        self.string().and_then(|text| Decimal::parse(&text))
+    }
+
+    /// The boolean.
+    pub fn boolean(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The text of a text.
+    pub fn string(self) -> Option<Cow<'a, str>> {
+        self.0.starts_with('"').then(|| unquoted(self.0)).flatten()
+    }
+
+    /// The number, also one whose size no reducer takes.
+    pub fn written_number(self) -> Option<&'a str> {
+        self.is_number().then_some(self.0)
+    }
+
     fn is_number(self) -> bool {
         self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
     }
@@ -58,6 +85,11 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The elements, if it is a list.
+    pub fn elements(self) -> Option<Elements<'a>> {
+        self.0.strip_prefix('[').map(Elements)
+    }
+
     /// The members, if it is a map.
     pub fn members(self) -> Option<Members<'a>> {
         self.0.strip_prefix('{').map(Members)
@@ -79,15 +111,36 @@ impl<'a> Iterator for Members<'a> {
         let rest = rest.trim_start_matches(|c| is_space(c) || c == ':');
         let (value, rest) = rest.split_at_checked(value_len(rest))?;
         self.0 = rest;
-        let plain = key
-            .get(1..key.len().saturating_sub(1))
-            .filter(|inner| !inner.contains('\\'));
-        let key = match plain {
-            Some(inner) => Cow::Borrowed(inner),
-            None => Cow::Owned(serde_json::from_str(key).ok()?),
-        };
-        Some((key, Text(value)))
+        Some((unquoted(key)?, Text(value)))
     }
+}
+
+/// The elements of a list.
+#[derive(Clone, Debug)]
+pub struct Elements<'a>(&'a str);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Text<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.0.trim_start_matches(|c| is_space(c) || c == ',');
+        let (value, rest) = rest
+            .split_at_checked(value_len(rest))
+            .filter(|(value, _)| !value.is_empty() && *value != "]")?;
+        self.0 = rest;
+        Some(Text(value))
+    }
+}
+
+/// What a quoted text says.
+fn unquoted(quoted: &str) -> Option<Cow<'_, str>> {
+    let plain = quoted
+        .get(1..quoted.len().saturating_sub(1))
+        .filter(|inner| !inner.contains('\\'));
+    Some(match plain {
+        Some(inner) => Cow::Borrowed(inner),
+        None => Cow::Owned(serde_json::from_str(quoted).ok()?),
+    })
 }
 
 fn is_space(c: char) -> bool {

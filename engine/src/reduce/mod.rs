@@ -16,19 +16,32 @@
 use braid_crds::{
     status::StepResult,
     worker::{CardResult, Partial},
-    workflow::ResultSpec,
+    workflow::{Reduce, ResultSpec},
 };
+use serde_json::Value;
 
+mod canonical;
 mod cell;
+mod decimal;
+mod declared;
+mod distinct;
 mod exact;
 mod fold;
 mod given;
+mod list;
+mod mean;
 mod number;
+mod pick;
+mod quantiles;
 mod slot;
 mod sum;
 
 pub use fold::{Contribution, Fold};
+pub(crate) use number::float as float_json;
 pub use slot::MAX_KEYS;
+
+use decimal::Decimal;
+use number::Number;
 
 use crate::varint::ReadError;
 
@@ -111,6 +124,8 @@ pub fn declared(results: &[ResultSpec]) -> Vec<CardResult> {
             name: result.name.clone(),
             from: result.from.clone().unwrap_or_else(|| result.name.clone()),
             reduce: result.reduce,
+            kind: result.kind,
+            carry: result.carry.clone(),
             keyed: result.keyed,
             max_keys: if result.keyed {
                 result.max_keys.unwrap_or(MAX_KEYS)
@@ -119,6 +134,36 @@ pub fn declared(results: &[ResultSpec]) -> Vec<CardResult> {
             },
         })
         .collect()
+}
+
+/// About so many bytes of a commit and of a status a result's sketches may take. Of other results nobody knows before; what they
+/// take is seen before it is committed.
+#[must_use]
+pub fn room(result: &ResultSpec) -> usize {
+    let keys = if result.keyed {
+        usize::try_from(result.max_keys.unwrap_or(MAX_KEYS)).unwrap_or(1)
+    } else {
+        1
+    };
+    let bytes = match result.reduce {
+        Reduce::Quantiles => quantiles::usual_len(keys),
+        Reduce::Distinct if result.keyed => keys.saturating_mul(distinct::most_len(distinct::precision_with(keys))),
+        Reduce::Distinct => distinct::most_len(distinct::PRECISION),
+        _ => 0,
+    };
+    bytes.div_ceil(3).saturating_mul(4)
+}
+
+/// Whether a value is a number that a reducer may show: JSON's, or the text of a whole one beyond 2^53.
+#[must_use]
+pub fn is_number(value: &Value) -> bool {
+    value.is_number() || (value.as_str()).is_some_and(|text| Number::parse(text).is_some_and(Number::is_integer))
+}
+
+/// Whether a value is a decimal number as a reducer shows it: a text.
+#[must_use]
+pub fn is_decimal(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| Decimal::parse(text).is_some())
 }
 
 impl Fold {

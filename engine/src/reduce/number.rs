@@ -43,6 +43,20 @@ impl Number {
         }
     }
 
+    /// The nearest double.
+    #[expect(clippy::cast_precision_loss, reason = "the nearest is meant")]
+    pub fn to_float(self) -> f64 {
+        match self {
+            Self::Integer(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
+
+    /// Whether it was written without point and exponent.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Integer(_))
+    }
+
     fn exact(self) -> Exact {
         let mut exact = Exact::ZERO;
         match self {
@@ -129,8 +143,19 @@ pub fn integer(value: i128) -> Value {
     }
 }
 
-/// A double as JSON; a text if it is infinite, which JSON cannot say.
+/// A double as JSON, in a form that any reader and writer of JSON keeps: whole ones without a point, and beyond 2^53 as text
+/// like any whole number (from 2^64 on no reader takes digits for an integer). A text, too, if it is infinite, which JSON
+/// cannot say.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "whole, and within the bounds of i128"
+)]
 pub fn float(value: f64) -> Value {
+    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    if value.abs() < BEYOND && value.trunc() == value {
+        return integer(value as i128);
+    }
     match serde_json::Number::from_f64(value) {
         Some(number) => Value::Number(number),
         None if value < 0.0 => "-Infinity".into(),

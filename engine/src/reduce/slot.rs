@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use braid_crds::{limits, worker::CardResult, workflow::Reduce};
+use braid_crds::{
+    limits,
+    status::ValueType,
+    workflow::{Reduce, ResultSpec},
+};
 use serde_json::{Map, Value};
 
 use super::{
     ReduceError,
-    cell::{Cell, Given},
-    given::Text,
+    cell::{Cell, Shown},
+    declared::{Declared, Part},
 };
 use crate::varint::{self, ReadError, Reader};
 
@@ -26,103 +30,12 @@ pub struct Slot {
     pub cells: Cells,
 }
 
-/// What a fold needs to know of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declared {
-    pub name: String,
-    pub from: String,
-    pub reduce: Reduce,
-    pub keyed: bool,
-    max_keys: usize,
-}
-
 /// The accumulators of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cells {
     Plain(Option<Cell>),
     /// With the encoded bytes of all entries, kept up to date.
     Keyed(BTreeMap<String, Cell>, usize),
-}
-
-/// What a partition gives to one result.
-#[derive(Clone, Debug)]
-pub enum Part {
-    Plain(Cell),
-    /// Ordered by key; none twice.
-    Keyed(Vec<(String, Cell)>),
-}
-
-impl From<&CardResult> for Declared {
-    fn from(result: &CardResult) -> Self {
-        let max_keys = if result.max_keys == 0 {
-            MAX_KEYS
-        } else {
-            result.max_keys
-        };
-        Self {
-            name: result.name.clone(),
-            from: result.from.clone(),
-            reduce: result.reduce,
-            keyed: result.keyed,
-            max_keys: usize::try_from(max_keys.clamp(1, limits::KEYS)).unwrap_or(1),
-        }
-    }
-}
-
-impl Declared {
-    /// What a partition gives under this result's key.
-    pub fn read(&self, text: Text<'_>, partition: u64) -> Result<Part, ReduceError> {
-        if !self.keyed {
-            return self.cell(text, None, partition).map(Part::Plain);
-        }
-        let members = text.members().ok_or_else(|| self.bad(text, None, "a map"))?;
-        let mut cells = Vec::new();
-        for (key, value) in members.filter(|(_, value)| !value.is_null()) {
-            let cell = self.cell(value, Some(&key), partition)?;
-            cells.push((key.into_owned(), cell));
-        }
-        cells.sort_by(|(left, _), (right, _)| left.cmp(right));
-        let twice = cells.windows(2).find_map(|pair| match pair {
-            [(left, _), (right, _)] if left == right => Some(left),
-            _ => None,
-        });
-        if let Some(key) = twice {
-            return Err(ReduceError::Twice { key: cut(key) });
-        }
-        self.check_keys(cells.len())?;
-        Ok(Part::Keyed(cells))
-    }
-
-    fn cell(&self, text: Text<'_>, key: Option<&str>, partition: u64) -> Result<Cell, ReduceError> {
-        let given = match self.reduce {
-            Reduce::Count => Some(Given::Anything),
-            _ => text.number().map(Given::Number),
-        };
-        given
-            .and_then(|given| Cell::of(self.reduce, given, partition))
-            .ok_or_else(|| self.bad(text, key, "a number of at most 128 bits"))
-    }
-
-    fn bad(&self, text: Text<'_>, key: Option<&str>, needed: &'static str) -> ReduceError {
-        ReduceError::BadResult {
-            result: match key {
-                Some(key) => format!("{}[{:?}]", self.name, cut(key)),
-                None => self.name.clone(),
-            },
-            found: text.kind(),
-            needed,
-        }
-    }
-
-    fn check_keys(&self, keys: usize) -> Result<(), ReduceError> {
-        if keys <= self.max_keys {
-            return Ok(());
-        }
-        Err(ReduceError::TooManyKeys {
-            result: self.name.clone(),
-            max: self.max_keys,
-        })
-    }
 }
 
 impl Slot {
@@ -172,8 +85,7 @@ impl Slot {
 
     /// Adds what other partitions gave.
     pub fn merge(&mut self, other: &Self) -> Result<(), ReduceError> {
-        let (ours, theirs) = (&self.declared, &other.declared);
-        if (&ours.name, ours.reduce) != (&theirs.name, theirs.reduce) {
+        if !Arc::ptr_eq(&self.declared, &other.declared) && !self.declared.folds_as(&other.declared) {
             return Err(ReduceError::Different(other.declared.name.clone()));
         }
         let same = match (&mut self.cells, &other.cells) {
@@ -193,25 +105,38 @@ impl Slot {
             return Err(ReduceError::Different(other.declared.name.clone()));
         }
         self.count = self.count.saturating_add(other.count);
-        Ok(())
+        self.check_list()
     }
 
-    /// As people and expressions read it; `None` if nothing was given and nothing is no number.
-    pub fn shown(&self, top: Option<usize>) -> Option<Value> {
+    /// Whether a list has not become too long. Its value is in the status beside its state.
+    fn check_list(&self) -> Result<(), ReduceError> {
+        let bytes = match &self.cells {
+            Cells::Plain(Some(Cell::Collect(list))) => list.json_len(),
+            _ => 0,
+        };
+        if bytes <= limits::LIST_BYTES {
+            return Ok(());
+        }
+        Err(ReduceError::TooLarge {
+            result: self.declared.name.clone(),
+            bytes,
+            max: limits::LIST_BYTES,
+        })
+    }
+
+    /// As people and expressions read it; `None` if nothing was given and nothing is no value.
+    pub fn shown(&self, spec: &ResultSpec) -> Option<Shown> {
         match &self.cells {
-            Cells::Plain(Some(cell)) => Some(cell.shown()),
-            Cells::Plain(None) if self.declared.reduce == Reduce::Count => Some(0.into()),
+            Cells::Plain(Some(cell)) => Some(cell.shown(&spec.at)),
             Cells::Keyed(cells, _) if self.count > 0 => {
                 let mut ranked: Vec<_> = cells.iter().collect();
-                ranked.sort_by(|(left, a), (right, b)| a.rank(b).then_with(|| left.cmp(right)));
-                ranked.truncate(top.unwrap_or(usize::MAX));
-                let shown: Map<String, Value> = ranked
-                    .into_iter()
-                    .map(|(key, cell)| (key.clone(), cell.shown()))
-                    .collect();
-                Some(Value::Object(shown))
+                if let Some(top) = spec.top {
+                    ranked.sort_by(|(left, a), (right, b)| a.rank(b).then_with(|| left.cmp(right)));
+                    ranked.truncate(usize::try_from(top).unwrap_or(0));
+                }
+                Some(keyed(ranked, &spec.at))
             }
-            Cells::Plain(None) | Cells::Keyed(..) => None,
+            Cells::Plain(None) | Cells::Keyed(..) => nothing(spec),
         }
     }
 
@@ -245,10 +170,10 @@ impl Slot {
     /// At most so many encoded bytes with `part` added.
     pub fn len_with(&self, part: &Part) -> usize {
         let added = match part {
-            Part::Plain(_) => Cell::MAX_LEN,
+            Part::Plain(cell) => cell.adds_at_most(),
             Part::Keyed(parts) => (parts.iter())
                 .map(|(key, cell)| match self.cell_of(key) {
-                    Some(held) if held.may_widen(cell) => Cell::MAX_LEN,
+                    Some(held) if held.may_widen(cell) => Cell::SUM_LEN,
                     _ => entry_len(key, cell),
                 })
                 .sum(),
@@ -299,8 +224,13 @@ impl Slot {
         }
         match &mut slot.cells {
             Cells::Plain(held) => {
-                let cell = Cell::decode(declared.reduce, &mut reader).map_err(malformed)?;
-                if matches!(cell, Cell::Count(count) if count != slot.count) {
+                let cell = Cell::decode(declared, &mut reader).map_err(malformed)?;
+                let fits = match &cell {
+                    Cell::Count(count) => *count == slot.count,
+                    Cell::Collect(list) => list.partitions() as u64 == slot.count,
+                    _ => true,
+                };
+                if !fits {
                     return Err(malformed(ReadError::Number));
                 }
                 *held = Some(cell);
@@ -310,7 +240,7 @@ impl Slot {
                 declared.check_keys(keys)?;
                 for _ in 0..keys {
                     let key = reader.text().map_err(malformed)?;
-                    let cell = Cell::decode(declared.reduce, &mut reader).map_err(malformed)?;
+                    let cell = Cell::decode(declared, &mut reader).map_err(malformed)?;
                     let follows = cells.last_key_value().is_none_or(|(last, _)| last.as_str() < key);
                     if !follows {
                         return Err(malformed(ReadError::Number));
@@ -351,6 +281,42 @@ pub fn entry_len(key: &str, cell: &Cell) -> usize {
     varint::len(key.len() as u128) + key.len() + cell.encoded_len()
 }
 
-fn cut(key: &str) -> String {
-    key.chars().take(40).collect()
+/// What is shown where nothing was given: what the reducer makes of nothing, if that is a value.
+pub fn nothing(spec: &ResultSpec) -> Option<Shown> {
+    let (value, kind) = match spec.reduce {
+        _ if spec.keyed => return None,
+        Reduce::Count | Reduce::Distinct => (0.into(), ValueType::Integer),
+        Reduce::Collect => (Value::Array(Vec::new()), ValueType::Json),
+        _ => return None,
+    };
+    Some(Shown {
+        value,
+        kind,
+        error: None,
+    })
+}
+
+/// A map of what cells show. Its numbers are of one type: doubles if any is.
+fn keyed(cells: Vec<(&String, &Cell)>, at: &[String]) -> Shown {
+    let mut map = Map::new();
+    let (mut kind, mut worst) = (None, None);
+    for (key, cell) in cells {
+        let shown = cell.shown(at);
+        if kind.is_none() || shown.kind == ValueType::Number {
+            kind = Some(shown.kind);
+        }
+        // The texts differ in their number only, and the larger is the longer or the later.
+        let rank = |text: &String| (text.len(), text.clone());
+        if let Some(error) = shown.error
+            && worst.as_ref().is_none_or(|worst| rank(worst) < rank(&error))
+        {
+            worst = Some(error);
+        }
+        map.insert(key.clone(), shown.value);
+    }
+    Shown {
+        value: Value::Object(map),
+        kind: kind.unwrap_or(ValueType::Json),
+        error: worst,
+    }
 }

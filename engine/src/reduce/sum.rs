@@ -58,14 +58,15 @@ impl Sum {
             Self::Integer(value) => sum.add_integer(*value),
             Self::Large(exact) | Self::Float(exact) => sum.add(exact),
         }
-        *self = match sum.to_integer() {
-            _ if float => Self::Float(Box::new(sum)),
-            Some(small) => Self::Integer(small),
-            None => Self::Large(Box::new(sum)),
+        *self = if float {
+            Self::Float(Box::new(sum))
+        } else {
+            Self::whole(sum)
         };
     }
 
-    fn exact(&self) -> Exact {
+    /// The sum as a fixed-point number.
+    pub fn exact(&self) -> Exact {
         match self {
             Self::Integer(value) => {
                 let mut exact = Exact::ZERO;
@@ -90,6 +91,36 @@ impl Sum {
             Self::Integer(value) => number::integer(*value),
             Self::Large(exact) => exact.to_digits().into(),
             Self::Float(exact) => number::float(exact.to_float()),
+        }
+    }
+
+    /// The whole sum in decimal digits; a sum of doubles without what is behind the point.
+    pub fn to_digits(&self) -> String {
+        match self {
+            Self::Integer(value) => value.to_string(),
+            Self::Large(exact) | Self::Float(exact) => exact.to_digits(),
+        }
+    }
+
+    /// The sum times a power of ten.
+    pub fn shifted(&self, places: u32) -> Self {
+        if let Self::Integer(value) = self
+            && let Some(product) = 10_i128.checked_pow(places).and_then(|power| value.checked_mul(power))
+        {
+            return Self::Integer(product);
+        }
+        let mut exact = self.exact();
+        for _ in 0..places {
+            exact.multiply(10);
+        }
+        Self::whole(exact)
+    }
+
+    /// A whole number in its one form.
+    pub fn whole(exact: Exact) -> Self {
+        match exact.to_integer() {
+            Some(small) => Self::Integer(small),
+            None => Self::Large(Box::new(exact)),
         }
     }
 

@@ -3,14 +3,17 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use braid_crds::workflow::Reduce;
+use braid_crds::workflow::{Reduce, ResultType};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
+mod decimals;
 mod exact;
 mod reading;
+mod shapes;
+mod sketches;
 
 fn declare(name: &str, reduce: Reduce, keyed: bool) -> CardResult {
     CardResult {
@@ -18,27 +21,93 @@ fn declare(name: &str, reduce: Reduce, keyed: bool) -> CardResult {
         from: name.into(),
         reduce,
         keyed,
-        max_keys: 0,
+        ..CardResult::default()
     }
 }
 
 fn spec(name: &str, reduce: Reduce, keyed: bool, top: Option<i32>) -> ResultSpec {
     ResultSpec {
         name: name.into(),
-        from: None,
         reduce,
         keyed,
         top,
-        max_keys: None,
+        ..ResultSpec::default()
     }
 }
 
-/// A result of every kind.
+/// What a partition may give to a result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Takes {
+    Number,
+    Numbers,
+    Decimal,
+    Json,
+    Boolean,
+}
+
+/// A result of every kind, each plain and keyed, and what it takes.
+fn kinds() -> Vec<(ResultSpec, Takes)> {
+    let carry = |spec| ResultSpec {
+        carry: vec!["k".into(), "Sum".into()],
+        ..spec
+    };
+    let decimal = |spec| ResultSpec {
+        kind: Some(ResultType::Decimal),
+        ..spec
+    };
+    let plain = |reduce| spec(&format!("{reduce:?}"), reduce, false, None);
+    let named = |name: &str, reduce| spec(name, reduce, false, None);
+    let kinds = vec![
+        (plain(Reduce::Sum), Takes::Number),
+        (plain(Reduce::Count), Takes::Number),
+        (plain(Reduce::Min), Takes::Number),
+        (plain(Reduce::Max), Takes::Number),
+        (plain(Reduce::Mean), Takes::Numbers),
+        (plain(Reduce::Quantiles), Takes::Numbers),
+        (plain(Reduce::Distinct), Takes::Json),
+        (plain(Reduce::Collect), Takes::Json),
+        (plain(Reduce::First), Takes::Json),
+        (plain(Reduce::Last), Takes::Json),
+        (plain(Reduce::All), Takes::Boolean),
+        (plain(Reduce::Any), Takes::Boolean),
+        (decimal(named("Total", Reduce::Sum)), Takes::Decimal),
+        (decimal(named("Average", Reduce::Mean)), Takes::Decimal),
+        (decimal(named("Least", Reduce::Min)), Takes::Decimal),
+        (carry(named("Best", Reduce::Max)), Takes::Number),
+        (carry(named("Begin", Reduce::First)), Takes::Json),
+        (carry(named("End", Reduce::Last)), Takes::Json),
+    ];
+    let keyed = kinds.clone().into_iter().map(|(spec, takes)| {
+        let reduce = spec.reduce;
+        let spec = ResultSpec {
+            name: format!("{}s", spec.name),
+            keyed: true,
+            top: matches!(
+                reduce,
+                Reduce::Sum | Reduce::Count | Reduce::Min | Reduce::Max | Reduce::Mean
+            )
+            .then_some(3),
+            max_keys: match reduce {
+                // As few buckets and registers as may be, so that they overflow.
+                Reduce::Quantiles => Some(64),
+                Reduce::Distinct => Some(128),
+                _ => None,
+            },
+            ..spec
+        };
+        (spec, takes)
+    });
+    let mut kinds: Vec<_> = kinds.clone().into_iter().chain(keyed).collect();
+    for (spec, _) in &mut kinds {
+        if spec.reduce == Reduce::Quantiles {
+            spec.at = ["p0", "p50", "p99_9"].map(String::from).into();
+        }
+    }
+    kinds
+}
+
 fn every() -> Vec<ResultSpec> {
-    let reducers = [Reduce::Sum, Reduce::Count, Reduce::Min, Reduce::Max];
-    let plain = reducers.map(|reduce| spec(&format!("{reduce:?}"), reduce, false, None));
-    let keyed = reducers.map(|reduce| spec(&format!("{reduce:?}s"), reduce, true, Some(3)));
-    plain.into_iter().chain(keyed).collect()
+    kinds().into_iter().map(|(spec, _)| spec).collect()
 }
 
 fn add(fold: &mut Fold, partition: u64, results: &str) -> Result<(), ReduceError> {
@@ -72,31 +141,113 @@ fn number() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The text of a decimal.
+fn decimal() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => (-999..999_i32, 0..4_u32).prop_map(|(units, scale)| {
+            let (whole, rest) = (units.abs() / 10_i32.pow(scale), units.abs() % 10_i32.pow(scale));
+            let sign = if units < 0 { "-" } else { "" };
+            if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest:0>width$}", width = scale as usize) }
+        }),
+        1 => prop::collection::vec(0..10_u8, 1..38).prop_map(|digits| digits.iter().map(u8::to_string).collect()),
+        1 => prop::collection::vec(0..10_u8, 1..38).prop_map(|digits| format!("-0.{}", digits.iter().map(u8::to_string).collect::<String>())),
+        1 => (-99..99_i32, -38..30_i32).prop_map(|(units, exponent)| format!("{units}e{exponent}")),
+    ]
+    .prop_filter("within 38 digits", |text| super::decimal::Decimal::parse(text).is_some())
+    .prop_flat_map(|text| prop_oneof![Just(format!("{text:?}")), Just(json_number(&text))])
+}
+
+/// JSON has no leading zeros.
+fn json_number(text: &str) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let trimmed = digits.trim_start_matches('0');
+    let zero = if trimmed.starts_with(|first: char| first.is_ascii_digit()) {
+        ""
+    } else {
+        "0"
+    };
+    format!("{sign}{zero}{trimmed}")
+}
+
+/// Any JSON, of few different values, written in several ways.
+fn json_text() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        2 => number(),
+        1 => prop::sample::select(vec!["true", "false", "null", r#""""#, r#""a""#, r#""\u0061""#, r#""12""#, "[]", "{}"]).prop_map(String::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(" , "))),
+            prop::collection::btree_map("[ab]", inner, 0..3).prop_map(|map| {
+                let members: Vec<String> = map
+                    .iter()
+                    .rev()
+                    .map(|(key, value)| format!("{key:?} :{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+fn given(takes: Takes) -> BoxedStrategy<String> {
+    match takes {
+        Takes::Number => number().boxed(),
+        Takes::Numbers => prop_oneof![
+            number(),
+            prop::collection::vec(number(), 0..40).prop_map(|list| format!("[{}]", list.join(","))),
+        ]
+        .boxed(),
+        Takes::Decimal => decimal().boxed(),
+        Takes::Json => prop_oneof![
+            json_text(),
+            // Many different ones.
+            (0..4_u32, 0..60_u32).prop_map(|(from, many)| {
+                let list: Vec<String> = (from * 20..from * 20 + many).map(|n| n.to_string()).collect();
+                format!("[{}]", list.join(","))
+            }),
+        ]
+        .boxed(),
+        Takes::Boolean => any::<bool>().prop_map(|held| held.to_string()).boxed(),
+    }
+}
+
 /// What a partition gives: some of the results, each maybe null.
 fn results() -> impl Strategy<Value = String> {
-    let map = prop::collection::btree_map("[ab\"é\\\\]{0,2}", number(), 0..4).prop_map(|map| {
-        let members: Vec<String> = map.iter().map(|(key, n)| format!("{}: {n}", json!(key))).collect();
+    let kinds = kinds();
+    let member = (0..kinds.len(), 0..5_u8).prop_flat_map(move |(index, null)| {
+        let (spec, takes) = &kinds[index];
+        let value = if null == 0 {
+            Just("null".to_owned()).boxed()
+        } else if spec.keyed {
+            prop::collection::btree_map("[ab\"é\\\\]{0,2}", given(*takes), 0..4)
+                .prop_map(|map| {
+                    let members: Vec<String> = map.iter().map(|(key, n)| format!("{}: {n}", json!(key))).collect();
+                    format!("{{{}}}", members.join(", "))
+                })
+                .boxed()
+        } else {
+            given(*takes)
+        };
+        (Just(index), value)
+    });
+    // What comes along, of plain results and of keyed ones.
+    let carried = prop::option::of(prop::collection::btree_map("[ab]", json_text(), 0..3).prop_map(|map| {
+        let members: Vec<String> = map.iter().map(|(key, n)| format!("{key:?}: {n}")).collect();
         format!("{{{}}}", members.join(", "))
-    });
-    let map = map.boxed();
-    let one = move |keyed: bool| if keyed { map.clone() } else { number().boxed() };
-    let member = (0..8_usize, any::<bool>()).prop_flat_map(move |(index, null)| {
-        (
-            Just(index),
-            if null {
-                Just("null".to_owned()).boxed()
-            } else {
-                one(index >= 4)
-            },
-        )
-    });
-    prop::collection::vec(member, 0..6).prop_map(|members| {
+    }));
+    (prop::collection::vec(member, 0..8), carried).prop_map(|(members, carried)| {
         let names: Vec<String> = every().into_iter().map(|spec| spec.name).collect();
         let members: std::collections::BTreeMap<_, _> = members.into_iter().collect();
-        let members: Vec<String> = members
+        let keyed = |index: &usize| every()[*index].keyed && !every()[*index].carry.is_empty();
+        let carries_keyed = members.keys().any(keyed);
+        // A plain sum that comes along is no map, which a keyed result needs.
+        let mut members: Vec<String> = members
             .iter()
+            .filter(|(index, _)| !(carries_keyed && names[**index] == "Sum"))
             .map(|(index, text)| format!("{:?}:{text}", names[*index]))
             .collect();
+        members.extend(carried.map(|carried| format!("\"k\":{carried}")));
         format!("{{{}}}", members.join(","))
     })
 }
@@ -168,7 +319,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_refused_or_is_what_a_fold_writes(index in 0..8_usize, bytes in prop::collection::vec(0..5_u8, 0..24), noise in prop::collection::vec(any::<u8>(), 0..24)) {
+    fn garbage_is_refused_or_is_what_a_fold_writes(index in 0..36_usize, bytes in prop::collection::vec(0..5_u8, 0..24), noise in prop::collection::vec(any::<u8>(), 0..24)) {
         let declared = declared(&every());
         for tail in [bytes, noise] {
             let state = STANDARD.encode([&[1], &tail[..]].concat());
@@ -197,7 +348,9 @@ proptest! {
 
 #[test]
 fn results_show_what_was_given() {
-    let specs = every();
+    let names = ["Sum", "Count", "Min", "Max", "Sums", "Counts", "Mins", "Maxs"];
+    let mut specs = every();
+    specs.retain(|spec| names.contains(&spec.name.as_str()));
     let mut fold = Fold::new(&declared(&specs));
     add(
         &mut fold,
@@ -258,8 +411,13 @@ fn nothing_given_is_nothing_shown() {
             .into_iter()
             .map(|result| (result.value, result.count, result.state))
             .collect();
-        for (index, (value, count, state)) in shown.into_iter().enumerate() {
-            assert_eq!((value, count, state.as_str()), ((index == 1).then(|| json!(0)), 0, ""));
+        for (spec, (value, count, state)) in specs.iter().zip(shown) {
+            let nothing = match spec.reduce {
+                Reduce::Count | Reduce::Distinct if !spec.keyed => Some(json!(0)),
+                Reduce::Collect if !spec.keyed => Some(json!([])),
+                _ => None,
+            };
+            assert_eq!((value, count, state.as_str()), (nothing, 0, ""), "{}", spec.name);
         }
         assert_eq!((fold.encode(), fold.encoded_len()), (Vec::new(), 0));
         assert_eq!(fold, Fold::default());

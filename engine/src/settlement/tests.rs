@@ -8,11 +8,8 @@ use super::*;
 fn specs() -> Vec<ResultSpec> {
     vec![ResultSpec {
         name: "n".into(),
-        from: None,
         reduce: Reduce::Sum,
-        keyed: false,
-        top: None,
-        max_keys: None,
+        ..ResultSpec::default()
     }]
 }
 

@@ -12,6 +12,7 @@ use crate::{dag::Dag, expr};
 mod params;
 mod pools;
 mod programs;
+mod results;
 mod steps;
 mod texts;
 
@@ -69,6 +70,10 @@ pub enum Rule {
     Backoff,
     /// A timeout of no time.
     ZeroTimeout,
+    /// A default that its reducer could not give.
+    ResultDefault,
+    /// Sketches that take more than a commit or a status holds.
+    ResultsTooLarge,
     /// A rule of expressions.
     Expression(expr::Rule),
 }
@@ -101,6 +106,8 @@ impl Rule {
             Self::NoValue,
             Self::Backoff,
             Self::ZeroTimeout,
+            Self::ResultDefault,
+            Self::ResultsTooLarge,
         ];
         own.into_iter().chain(expr::Rule::ALL.into_iter().map(Self::Expression))
     }
@@ -191,6 +198,7 @@ pub fn validate(workflow: &Workflow) -> Vec<Problem> {
     );
     pools::check(&workflow.spec, &mut problems);
     steps::check(spec, &mut problems);
+    results::check(spec, &mut problems);
     // Without an order nobody can say which steps an expression may read: then all of them.
     let dag = Dag::new(&spec.steps).ok();
     texts::check(spec, dag.as_ref(), &mut problems);

@@ -194,8 +194,9 @@ async fn operate(args: Run) -> Result<(), String> {
     let signals = tokio::spawn(stop_on_signals(stop.clone())?);
     let counters = Arc::new(Counters::default());
     let client = client(&counters).await?;
-    let mut registry = Registry::with_prefix("braid_operator");
-    counters.register(&mut registry);
+    let mut registry = Registry::default();
+    counters.register(registry.sub_registry_with_prefix("braid_operator"));
+    counters.results().register(&mut registry);
     let ready = Arc::new(Readiness::default());
     let listener = TcpListener::bind(args.listen)
         .await

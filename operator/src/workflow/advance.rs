@@ -19,6 +19,7 @@ use braid_engine::{
         handout,
         wire::{self, Braid, WireError},
     },
+    reduce::Fold,
     retry::Reason,
 };
 use jiff::Timestamp;
@@ -372,10 +373,35 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// A step that has ended without having worked has the defaults of its results: skipped, or of no partitions.
+    fn defaults(&mut self) {
+        for declared in &self.view.workflow.spec.steps {
+            let steps = &mut self.advance.status.steps;
+            let Some(step) = steps.iter_mut().find(|step| step.name == declared.name) else {
+                continue;
+            };
+            if step.results.is_empty() && matches!(step.phase, Phase::Skipped | Phase::Succeeded | Phase::Stopped) {
+                let mut results = Fold::default().results(&declared.results);
+                results.retain(|result| result.value.is_some());
+                if step.phase == Phase::Skipped {
+                    // No work is not nothing found: what reducers make of nothing is not known of it.
+                    let given = |name: &str| {
+                        let spec = declared.results.iter().find(|spec| spec.name == name);
+                        spec.is_some_and(|spec| spec.default.is_some())
+                    };
+                    results.retain(|result| given(&result.name));
+                }
+                step.results = results;
+            }
+        }
+    }
+
     /// Starts or skips the steps that were waiting, until nothing changes.
     fn follow(&mut self, dag: &Dag) {
         let spec = &self.view.workflow.spec;
         loop {
+            // Conditions of the steps that follow may read them.
+            self.defaults();
             let known = &self.advance.status.steps;
             let at = |name: &str| {
                 known

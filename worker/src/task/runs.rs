@@ -72,7 +72,7 @@ pub(super) struct Run {
     pub(super) reads: Option<Reads>,
     /// The empty fold of the card's results; `None`: there are none.
     pub(super) declared: Option<Fold>,
-    /// No result has keys.
+    /// No result can outgrow a commit as long as partitions give little.
     pub(super) plain: bool,
     pub(super) policy: Policy,
     pub(super) timeout: Option<Duration>,
@@ -206,7 +206,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
         program,
         source,
         reads,
-        plain: card.results.iter().all(|result| !result.keyed),
+        plain: Fold::new(&card.results).is_small(),
         declared: (!card.results.is_empty()).then(|| Fold::new(&card.results)),
         policy: Policy::from(card),
         timeout: (card.partition_timeout_millis > 0).then(|| Duration::from_millis(card.partition_timeout_millis)),

@@ -225,11 +225,9 @@ impl Bench {
         let fold: Fold = desk.commit(shard).unwrap().content.fold().clone();
         let specs = [braid_crds::workflow::ResultSpec {
             name: "n".into(),
-            from: None,
             reduce: Reduce::Sum,
             keyed: false,
-            top: None,
-            max_keys: None,
+            ..braid_crds::workflow::ResultSpec::default()
         }];
         let value = fold.results(&specs)[0].value.clone();
         (
@@ -264,7 +262,7 @@ pub fn card() -> Card {
             from: "n".into(),
             reduce: Reduce::Sum,
             keyed: false,
-            max_keys: 0,
+            ..CardResult::default()
         }],
         ..Card::default()
     }

@@ -67,7 +67,7 @@ fn a_running_step_has_a_bar_a_speed_and_an_end() {
         name: "rows".into(),
         value: Some(json!(612_340_000)),
         count: 1,
-        state: String::new(),
+        ..StepResult::default()
     }];
     let now = start + Duration::from_secs(10);
     board.update(&workflow(vec![later, step("publish", Phase::Pending, 0, 0)]), now);

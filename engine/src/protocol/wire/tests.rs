@@ -18,11 +18,8 @@ use crate::{
 fn specs() -> Vec<ResultSpec> {
     vec![ResultSpec {
         name: "n".into(),
-        from: None,
         reduce: Reduce::Sum,
-        keyed: false,
-        top: None,
-        max_keys: None,
+        ..ResultSpec::default()
     }]
 }
 
@@ -314,9 +311,9 @@ fn edited_records_are_errors() {
     let foreign = status(|status| {
         status.results = vec![braid_crds::status::StepResult {
             name: "m".into(),
-            value: None,
             count: 1,
             state: "AQ==".into(),
+            ..Default::default()
         }];
     });
     assert!(foreign.unwrap_err().to_string().contains("not declared alike"));

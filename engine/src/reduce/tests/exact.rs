@@ -89,8 +89,8 @@ fn sums_beyond_128_bits_keep_their_digits_and_come_back() {
 #[test]
 fn doubles_are_rounded_once() {
     let tenths = vec![parse("0.1"); 10];
-    assert_eq!(sum(&tenths).shown(), json!(1.0));
-    assert_eq!(sum(&[parse("1e308"), parse("1"), parse("-1e308")]).shown(), json!(1.0));
+    assert_eq!(sum(&tenths).shown(), json!(1));
+    assert_eq!(sum(&[parse("1e308"), parse("1"), parse("-1e308")]).shown(), json!(1));
     assert_eq!(sum(&[parse("1e308"), parse("1e308")]).shown(), json!("Infinity"));
     assert_eq!(
         sum(&[parse("1e308"), parse("1e308"), parse("-1e308")]).shown(),
@@ -98,11 +98,11 @@ fn doubles_are_rounded_once() {
     );
     assert_eq!(
         sum(&[parse("9007199254740993"), parse("0.0")]).shown(),
-        json!(9_007_199_254_740_992.0)
+        json!(9_007_199_254_740_992_i64)
     );
     assert_eq!(
         sum(&[parse("9007199254740993"), parse("0.5")]).shown(),
-        json!(9_007_199_254_740_994.0)
+        json!("9007199254740994")
     );
     assert_eq!(sum(&[parse("5e-324"), parse("5e-324")]).shown(), json!(1e-323));
 }
