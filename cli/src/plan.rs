@@ -148,7 +148,7 @@ fn cut(step: &Step) -> String {
     let split = over.split.clone().unwrap_or_default();
     let by = [
         split.files.map(|n| format!("files: {n}")),
-        split.bytes.map(|n| format!("bytes: {}", n.as_str())),
+        split.bytes.map(|n| format!("bytes: {n}")),
         split.rows.map(|n| format!("rows: {n}")),
         split.row_groups.map(|n| format!("rowGroups: {n}")),
     ];

@@ -128,8 +128,8 @@ mod tests {
             attempt: None,
             stream: None,
         };
-        assert!(is_wanted(&tagged, &steps, all));
-        assert!(!is_wanted(&tagged, &["other".to_owned()], all));
+        assert!(is_wanted(&tagged, "", &steps, all));
+        assert!(!is_wanted(&tagged, "", &["other".to_owned()], all));
         for (filter, wanted) in [
             (
                 Filter {
@@ -160,7 +160,7 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(wanted, is_wanted(&tagged, &steps, filter), "{filter:?}");
+            assert_eq!(wanted, is_wanted(&tagged, "", &steps, filter), "{filter:?}");
         }
     }
 

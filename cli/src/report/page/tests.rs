@@ -35,6 +35,7 @@ fn hostile() -> Workflow {
                 total: 10,
                 succeeded: 7,
                 failed: 3,
+                stopped: 0,
             },
             failures: vec![FailureCause {
                 reason: evil.into(),
