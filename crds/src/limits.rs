@@ -42,6 +42,8 @@ pub const PARALLELISM: u64 = 1_000_000;
 pub const ROUNDS: i32 = 10_000;
 /// Pools of one workflow.
 pub const POOLS: usize = 8;
+/// Bytes of the name of a `WorkerPool`: a Job's name and a pod's are made of it.
+pub const WORKER_POOL_NAME: usize = 46;
 /// Entries of a pod's lists that a workflow may give: `envFrom`, `volumeMounts`.
 pub const POD_PARTS: usize = 32;
 /// Bytes of a pod class: the template of a pool and what a program needs of its container.

@@ -1,12 +1,20 @@
-//! `WorkerPool`: workers of one kind. Owned by a run, and gone with it.
+//! `WorkerPool`: workers of one kind. A standing one is written by people and shared by runs; a run's own is made by the operator and
+//! goes with the run.
+//!
+//! Who decides how many workers there are stands in the object: `workers`, the operator, between bounds; `replicas`, whoever writes
+//! it (a person, an autoscaler, the run that owns the pool). A pool has one of them and never both, so nobody undoes another's work.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{schema, workflow::FilesVolume};
+use crate::{
+    Duration, limits, schema,
+    workflow::{FilesVolume, PoolWorkers},
+};
 
-/// So many workers for a run.
+/// Workers of one kind, for the runs that name them, or for the run that owns them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "braid.dev",
@@ -18,24 +26,36 @@ use crate::{schema, workflow::FilesVolume};
     category = "braid",
     derive = "PartialEq",
     scale(
-        spec_replicas_path = ".spec.workers",
+        spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.workers",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.workers"),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".status.wanted"),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".status.workers"),
-    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready")
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"),
+    printcolumn(name = "Runs", type_ = "integer", json_path = ".status.runs"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.pods.image", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = ("size(self.metadata.name) <= 46", "name must have at most 46 characters: names of Jobs and pods are derived from it")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.pods) == has(oldSelf.pods)", "the pods of a pool are immutable: create another WorkerPool"))]
+#[x_kube(validation = ("has(self.workers) != has(self.replicas)", "a pool has either workers, between which the operator chooses, or replicas, which are as many as somebody writes"))]
 pub struct WorkerPoolSpec {
-    /// How many workers there shall be.
+    /// As many workers as the runs on the pool have work for, between these bounds. Not together with `replicas`: such a pool cannot be
+    /// scaled by hand or by an autoscaler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<PoolWorkers>,
+    /// So many workers, whatever there is to do: what `kubectl scale` and autoscalers write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
-    pub workers: i32,
-    /// What their pods are. Immutable: other pods are another pool.
+    pub replicas: Option<i32>,
+    /// What their pods are. When it changes, other pods come, and those that are there finish what they run and go.
     #[serde(default, skip_serializing_if = "PodClass::is_empty")]
-    #[x_kube(validation = ("self == oldSelf", "the pods of a pool are immutable: create another WorkerPool"))]
     pub pods: PodClass,
+    /// How long steps that have not begun wait for a first worker before they fail; absent: 10m. A pool that is queued does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline: Option<Duration>,
 }
 
 /// What must be in a pod for a program to run in it. Steps of one class share workers; what else differs between programs goes to
@@ -51,9 +71,10 @@ pub struct PodClass {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// What the workers read data from.
+    /// What the workers read data from, each under the name that workflows give to the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1))]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub data: Vec<DataVolume>,
     /// The resources of `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,12 +124,21 @@ pub struct WorkerPoolStatus {
     /// The generation that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Workers that are wanted.
+    #[serde(default)]
+    pub wanted: i32,
     /// Pods that exist.
     #[serde(default)]
     pub workers: i32,
     /// Workers that have said who they are.
     #[serde(default)]
     pub ready: i32,
+    /// Runs that have work for them. Of standing pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<i32>,
+    /// Since when workers are wanted and none has said who it is; absent: one has, or none is wanted, or they are queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting_since: Option<Time>,
     /// Which pods they are, as a selector of labels.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
@@ -118,3 +148,8 @@ pub struct WorkerPoolStatus {
     #[schemars(length(max = 512))]
     pub message: String,
 }
+
+const _: () = {
+    // The attributes above take literals only.
+    assert!(limits::WORKER_POOL_NAME == 46 && limits::DATA == 32);
+};

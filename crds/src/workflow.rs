@@ -47,7 +47,7 @@ pub struct WorkflowSpec {
     /// Where steps run: workers of one kind each. A step without `pool` uses the one named `default`, which need not be declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self.size() == oldSelf.size() && self.all(pool, oldSelf.exists(old, old.name == pool.name))", "pools are immutable but for their workers: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self.size() == oldSelf.size() && self.all(pool, oldSelf.exists(old, old.name == pool.name))", "pools are immutable but for workers and startDeadline: create another Workflow"))]
     pub pools: Vec<Pool>,
     /// What holds for every step that does not say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,10 @@ pub struct WorkflowSpec {
 /// resources) have workers of different kinds in one pool, which share its maximum.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.template) == has(oldSelf.template)", "a pool is immutable but for its workers: create another Workflow"))]
+#[x_kube(
+    validation = ("has(self.template) == has(oldSelf.template) && has(self.workerPoolRef) == has(oldSelf.workerPoolRef)", "a pool is immutable but for workers and startDeadline: create another Workflow"),
+    validation = ("!has(self.workerPoolRef) || !(has(self.template) || has(self.workers) || has(self.startDeadline))", "a pool with workerPoolRef has no template, workers or startDeadline: its WorkerPool says them")
+)]
 pub struct Pool {
     /// A DNS label.
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
@@ -97,6 +100,23 @@ pub struct Pool {
     /// How many workers. May change while the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<PoolWorkers>,
+    /// The workers of a standing `WorkerPool` of the run's namespace, which it shares with other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "workerPoolRef is immutable: create another Workflow"))]
+    pub worker_pool_ref: Option<WorkerPoolRef>,
+    /// How long a step that has not begun waits for its first worker before it fails; absent: 10m. Workers that are queued do not
+    /// count. May change while the run goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline: Option<Duration>,
+}
+
+/// A standing `WorkerPool`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerPoolRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 46))]
+    pub name: String,
 }
 
 /// How many workers a pool has: as many as there is something to do for, between these.
@@ -104,7 +124,7 @@ pub struct Pool {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.min) || !has(self.max) || self.min <= self.max", "workers.min cannot be more than workers.max"))]
 pub struct PoolWorkers {
-    /// Workers that stay while the run goes on, also with nothing to do; absent: 0.
+    /// Workers that stay, also with nothing to do: while the run goes on, or for as long as a standing pool is there; absent: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub min: Option<i32>,
@@ -624,7 +644,7 @@ pub struct Output {
 const _: () = {
     // The attributes above take literals only; the code reads `limits`.
     assert!(limits::PARAMS == 64 && limits::DATA == 32 && limits::STEPS == 64 && limits::OUTPUTS == 64);
-    assert!(limits::POOLS == 8 && limits::ROUNDS == 10_000);
+    assert!(limits::POOLS == 8 && limits::ROUNDS == 10_000 && limits::WORKER_POOL_NAME == 46);
     assert!(
         limits::AXES == 16 && limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128
     );

@@ -44,6 +44,35 @@ pub struct Kind {
     pub idle_millis: u64,
 }
 
+/// Workers that all could be used at once, without regard to how long pods take to start: those of a pool are there.
+#[must_use]
+pub fn places(loads: &[Load]) -> u64 {
+    let of = |load: &Load| load.partitions.min(load.most).div_ceil(load.concurrency.max(1));
+    loads.iter().map(of).fold(0, u64::saturating_add)
+}
+
+/// How many pods there shall be while those of an old template give way to those of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Of the new template.
+    pub new: u64,
+    /// Of old ones.
+    pub old: u64,
+}
+
+/// The next turn from old pods to new ones, with `ready` new ones at work and `old` old ones there. At most a quarter more than wanted
+/// are there at once, and of those at work at most a quarter is missing, as in a Deployment. Old ones stay for as long as new
+/// ones do not start.
+#[must_use]
+pub fn turn(wanted: u64, ready: u64, old: u64) -> Turn {
+    let quarter = wanted / 4;
+    let needed = wanted.saturating_sub(ready).saturating_sub(quarter);
+    Turn {
+        new: wanted.min((wanted + wanted.div_ceil(4)).saturating_sub(old)),
+        old: old.min(needed),
+    }
+}
+
 /// Workers that there is something to do for, where so many are wanted until now.
 #[must_use]
 pub fn demand(loads: &[Load], now: u64) -> u64 {
@@ -188,6 +217,23 @@ mod tests {
     }
 
     proptest! {
+        /// Pods come and go by turns: never too many, never too few, and in the end only new ones.
+        #[test]
+        fn a_turn_comes_to_its_end(wanted in 0_u64..60, old in 0_u64..60) {
+            let old_at_first = old.min(wanted);
+            let (mut old, mut ready) = (old_at_first, 0);
+            for _ in 0..200 {
+                let next = turn(wanted, ready, old);
+                prop_assert!(next.new <= wanted && next.old <= old);
+                prop_assert!(next.new + old <= wanted + wanted.div_ceil(4));
+                prop_assert!(next.old + ready + wanted / 4 >= old_at_first.min(wanted));
+                old = next.old;
+                // New ones start one by one.
+                ready = (ready + 1).min(next.new);
+            }
+            prop_assert_eq!((old, ready), (0, wanted));
+        }
+
         #[test]
         fn no_worker_beyond_the_bounds_and_none_unused(
             (min, max, idle_millis) in (0_u64..20, 1_u64..20, 0_u64..100),

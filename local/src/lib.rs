@@ -52,6 +52,13 @@ pub enum Hands {
     Shim(ShimCommand),
     /// Nothing: every partition succeeds at once with these results. Measures all but user code.
     Noop(Option<Bytes>),
+    /// The same, but each partition takes so long.
+    NoopPaced {
+        /// What they give.
+        results: Option<Bytes>,
+        /// How long each takes.
+        pace: Duration,
+    },
     /// The same, but so many of a thousand partitions fail.
     NoopFailing {
         /// What the others give.
@@ -96,6 +103,8 @@ pub struct Settings {
     pub status_interval: Duration,
     /// Faults of the API server.
     pub faults: Faults,
+    /// Whether pools are as in a cluster: elastic, one for each kind of pod, and some of them standing. Else the machine is every pool.
+    pub pools: bool,
 }
 
 impl Settings {
@@ -112,6 +121,7 @@ impl Settings {
             leader_lease: Duration::from_secs(15),
             status_interval: Duration::from_millis(500),
             faults: Faults::default(),
+            pools: false,
         }
     }
 }
@@ -227,6 +237,7 @@ impl LocalCluster {
         options.worker_lease = self.settings.worker_lease;
         options.leader_lease = self.settings.leader_lease;
         options.status_interval = self.settings.status_interval;
+        options.pod_classes = self.settings.pools;
         let stop = self.lead.child_token();
         let running = braid_operator::run(client, options, self.pods.clone(), self.counters.clone(), stop.clone());
         Operator::start(running, stop, &self.operators)
@@ -283,6 +294,10 @@ pub fn worker(client: Client, settings: &Settings, logs: Arc<dyn LogSink>) -> po
                 Hands::ByTurns(_) => return Err("nothing to run user code with: no turns are given".to_owned()),
                 Hands::Noop(results) => {
                     let runner = NoopRunner::new(results);
+                    Box::pin(WorkerTask::run(client, identity, runner, options, stop)).await
+                }
+                Hands::NoopPaced { results, pace } => {
+                    let runner = NoopRunner::new(results).taking(pace);
                     Box::pin(WorkerTask::run(client, identity, runner, options, stop)).await
                 }
                 Hands::NoopFailing { results, permille } => {

@@ -16,7 +16,11 @@ use std::{
     time::Duration,
 };
 
-use braid_operator::pods::{PodError, PodSource, PodState, PodView, Pods, PoolRef};
+use braid_engine::scale;
+use braid_operator::{
+    names,
+    pods::{PodError, PodSource, PodState, PodView, Pods, PoolRef},
+};
 use futures::future::BoxFuture;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -119,6 +123,11 @@ impl LocalPods {
             namespace: pool.namespace.clone(),
             uid: format!("{:032x}", rand::random::<u128>()),
             pool_uid: pool.uid.clone(),
+            class: if pool.standing {
+                names::class(&pool.class)
+            } else {
+                String::new()
+            },
             state: PodState::Alive,
         };
         let (stop, gate) = (CancellationToken::new(), Arc::new(Gate::default()));
@@ -190,20 +199,24 @@ impl PodSource for LocalPods {
         wanted: usize,
         forget: &'a [String],
     ) -> BoxFuture<'a, Result<String, PodError>> {
-        let alive: Vec<String> = {
+        let class = names::class(&pool.class);
+        let (new, old): (Vec<String>, Vec<String>) = {
             let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
             pods.retain(|uid, pod| pod.view.state == PodState::Alive || !forget.contains(uid));
-            let mine = pods
-                .values()
-                .filter(|pod| pod.view.pool_uid == pool.uid && pod.view.state == PodState::Alive);
-            mine.filter(|pod| !pod.stop.is_cancelled())
-                .map(|pod| pod.view.uid.clone())
-                .collect()
+            let mine = pods.values().filter(|pod| {
+                pod.view.pool_uid == pool.uid && pod.view.state == PodState::Alive && !pod.stop.is_cancelled()
+            });
+            let (new, old): (Vec<&Pod>, Vec<&Pod>) = mine.partition(|pod| !pool.standing || pod.view.class == class);
+            let uids = |pods: Vec<&Pod>| pods.into_iter().map(|pod| pod.view.uid.clone()).collect();
+            (uids(new), uids(old))
         };
-        for _ in alive.len()..wanted {
+        let turn = scale::turn(wanted as u64, new.len() as u64, old.len() as u64);
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let fresh = if old.is_empty() { wanted } else { count(turn.new) };
+        for _ in new.len()..fresh {
             self.start(pool);
         }
-        for uid in alive.iter().skip(wanted) {
+        for uid in new.iter().skip(wanted).chain(old.iter().skip(count(turn.old))) {
             if let Some(pod) = self.pods.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
                 pod.stop.cancel();
             }

@@ -24,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What a server takes of a note, in bytes.
 const NOTE: usize = 1_000;
 
+/// Why a run has no workers: reasons of its condition `Progressing`.
+const NO_WORKERS: [&str; 4] = ["NoWorkers", "PoolMissing", "PoolNotShared", "PoolDoesNotFit"];
+
 /// What happened to a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -120,7 +123,7 @@ fn of(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<Told> {
             }),
             _ => {}
         }
-    } else if is.0 == "NoWorkers" && was.1 != is.1 && !is.1.ends_with("they are starting") {
+    } else if NO_WORKERS.contains(&is.0.as_str()) && was.1 != is.1 && !is.1.ends_with("they are starting") {
         told.push(Told {
             warning: true,
             reason: is.0,

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use braid_crds::{Worker, WorkerPool, Workflow};
@@ -18,6 +18,7 @@ use kube::{
 };
 
 pub mod api;
+mod bells;
 mod concerns;
 pub mod counters;
 pub mod definitions;
@@ -34,12 +35,14 @@ pub mod probe;
 pub mod runtime;
 pub mod service;
 pub mod stages;
+pub mod standing;
 mod waiting;
 pub mod workflow;
 
 pub use counters::Counters;
 pub use runtime::{OperatorError, run};
 
+use bells::Bells;
 use events::Events;
 use fresh::Fresh;
 use leases::Leases;
@@ -140,6 +143,10 @@ pub struct Context {
     workers: Store<Worker>,
     pools: Store<WorkerPool>,
     workflows: Store<Workflow>,
+    /// Passes that somebody else's pass asks for.
+    bells: Bells,
+    /// Since when standing pools have had more workers than there is work for, by uid.
+    idle_pools: Mutex<HashMap<String, Instant>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<workflow::Memory>>>>,
 }
 

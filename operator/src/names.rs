@@ -1,7 +1,12 @@
 //! Names and labels of what the operator makes. Everything is keyed by the workflow's uid: a name may be used again.
 
+use std::{collections::BTreeMap, fmt::Write as _};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The label that holds the uid of the workflow.
 pub const WORKFLOW_UID: &str = "braid.dev/workflow-uid";
@@ -9,6 +14,8 @@ pub const WORKFLOW_UID: &str = "braid.dev/workflow-uid";
 pub const WORKFLOW: &str = "braid.dev/workflow";
 /// The label that holds the uid of the pool.
 pub const POOL_UID: &str = "braid.dev/pool-uid";
+/// The label that names what a pod of a standing pool was made as: the digest of its class.
+pub const POD_CLASS: &str = "braid.dev/pod-class";
 /// The label that says who made an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
@@ -29,4 +36,32 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<OwnerReference
 /// The uid, or nothing.
 pub fn uid<K: Resource>(object: &K) -> String {
     object.uid().unwrap_or_default()
+}
+
+/// The first `bytes` bytes of the digest of a value, in hexadecimal. The order of fields means nothing.
+pub fn digest<T: Serialize>(value: &T, bytes: usize) -> String {
+    let text = sorted(serde_json::to_value(value).unwrap_or_default()).to_string();
+    let mut digest = String::with_capacity(2 * bytes);
+    for byte in Sha256::digest(text).iter().take(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    digest
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> =
+                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        other => other,
+    }
+}
+
+/// What a pod of this class is labelled as.
+pub fn class(pods: &braid_crds::PodClass) -> String {
+    digest(pods, 8)
 }

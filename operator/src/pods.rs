@@ -20,6 +20,8 @@ pub struct PodView {
     pub uid: String,
     /// The uid of the `WorkerPool` it belongs to.
     pub pool_uid: String,
+    /// What it was made as, of a standing pool's pods: the digest of a class.
+    pub class: String,
     /// How it is.
     pub state: PodState,
 }
@@ -59,6 +61,8 @@ pub struct PoolRef {
     pub labels: BTreeMap<String, String>,
     /// What its pods are.
     pub class: PodClass,
+    /// Whether it stands: its class may change, and its pods with it.
+    pub standing: bool,
 }
 
 /// Why pods could not be had.
@@ -74,7 +78,7 @@ pub struct PodError {
 /// Makes pods.
 pub trait PodSource: Send + Sync + 'static {
     /// Brings the pool to `wanted` live pods: starts new ones (with new uids) in place of ended ones, ends the
-    /// superfluous, and forgets ended ones that `forget` names by uid. Idempotent. Gives the reason why there are fewer, as far as
+    /// superfluous and those that were made as something else, and forgets ended ones that `forget` names by uid. Idempotent. Gives the reason why there are fewer, as far as
     /// it is known; empty: there is none.
     fn scale<'a>(
         &'a self,

@@ -1,13 +1,20 @@
 //! `WorkerPool`: as many workers as wanted, and a desk for each.
 //!
+//! A run's own pool has as many as its run's pass writes into it. How many a standing one has is decided here, by what all runs on it have to do,
+//! unless somebody else decides (`replicas`).
+//!
 //! A pod gets a `Worker` object with its uid and a Lease when it is seen alive. The object outlives its pod: it is deleted,
 //! with uid and version, only once nothing is assigned on it, so nothing that was committed can go with it. Sealing what a
 //! lost worker held is the business of the workflow's pass.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use braid_crds::{Worker, WorkerPool, WorkerPoolStatus, WorkerSpec};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
@@ -23,12 +30,19 @@ use crate::{
     names,
     pods::{PodError, PodState, PodView, PoolRef},
     stages::Stage,
+    standing,
 };
+
+mod sweep;
 
 /// What passes of this module are over.
 const KIND: Kind = Kind::WorkerPool;
 /// A pool is looked at again after this long even if nothing is heard.
 const RESYNC: Duration = Duration::from_secs(30);
+/// A standing pool with work, after this long: how much there is changes without a word to the pool.
+const TICK: Duration = Duration::from_secs(2);
+/// How the message of a pool begins that somebody queues.
+pub const QUEUED: &str = "Queued";
 
 /// Why a pass over a pool ended early.
 #[derive(Debug, thiserror::Error)]
@@ -86,29 +100,43 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         forget.push(desk.spec.pod_uid.clone());
     }
 
-    let wanted = usize::try_from(pool.spec.workers).unwrap_or(0);
+    let standing = !standing::is_of_a_run(&pool);
+    let tenants = if standing {
+        sweep::sweep(&context, &namespace, &desks).await?;
+        context.tenants(&pool, Timestamp::now())
+    } else {
+        Vec::new()
+    };
+    let wanted = context.wanted(&pool, &tenants);
     let reference = PoolRef {
         name: pool.name_any(),
         namespace: namespace.clone(),
         uid,
-        labels: pool
-            .labels()
-            .iter()
-            .filter(|(name, _)| name.starts_with("braid.dev/"))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        labels: own_labels(&pool),
         class: pool.spec.pods.clone(),
+        standing,
     };
-    let scaling = context.pods.scale(&reference, wanted, &forget);
+    let count = usize::try_from(wanted).unwrap_or(0);
+    let scaling = context.pods.scale(&reference, count, &forget);
     let scaled = context.stage(KIND, Stage::Pods, scaling).await;
     let alive = mine.iter().filter(|pod| pod.state == PodState::Alive).count();
     let ready = desks.iter().filter(|desk| !is_gone(desk) && started(desk)).count();
+    let mut message = cut(&scaled.as_ref().map_or_else(ToString::to_string, Clone::clone));
+    if message.is_empty() && standing && pool.spec.replicas == Some(0) {
+        "none is wanted: replicas is 0".clone_into(&mut message);
+    }
+    let starts = wanted > 0 && ready == 0 && !message.starts_with(QUEUED);
+    let known_since = pool.status.as_ref().and_then(|status| status.starting_since.clone());
+    let runs = tenants.iter().filter(|tenant| !tenant.loads.is_empty()).count();
     let status = WorkerPoolStatus {
         selector: format!("{}={}", names::POOL_UID, reference.uid),
         observed_generation: pool.metadata.generation,
+        wanted,
+        runs: standing.then(|| i32::try_from(runs).unwrap_or(i32::MAX)),
+        starting_since: starts.then(|| known_since.unwrap_or_else(now)),
         workers: i32::try_from(alive).unwrap_or(i32::MAX),
         ready: i32::try_from(ready).unwrap_or(i32::MAX),
-        message: cut(&scaled.as_ref().map_or_else(ToString::to_string, Clone::clone)),
+        message,
     };
     if pool.status.as_ref() != Some(&status) {
         let mut next = (*pool).clone();
@@ -119,7 +147,20 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         context.stage(KIND, Stage::Status, written).await?;
     }
     scaled?;
-    Ok(Action::requeue(RESYNC))
+    let moves = standing && (runs > 0 || alive != count);
+    Ok(Action::requeue(if moves { TICK } else { RESYNC }))
+}
+
+/// The time as the API keeps it, in whole seconds.
+fn now() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+/// The labels of a pool that are Braid's: those that its pods and desks have, too.
+fn own_labels(pool: &WorkerPool) -> BTreeMap<String, String> {
+    let ours = pool.labels().iter().filter(|(name, _)| name.starts_with("braid.dev/"));
+    ours.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn has_ended(state: PodState) -> bool {
@@ -131,7 +172,10 @@ fn started(desk: &Worker) -> bool {
 }
 
 async fn open_desk(workers: &Api<Worker>, pool: &WorkerPool, pod: &PodView) -> Result<Worker, PoolError> {
-    let mut labels = pool.labels().clone();
+    let mut labels = own_labels(pool);
+    if !pod.class.is_empty() {
+        labels.insert(names::POD_CLASS.into(), pod.class.clone());
+    }
     labels.insert(names::POOL_UID.into(), names::uid(pool));
     labels.insert(names::MANAGED_BY.into(), names::BRAID.into());
     let desk = Worker {

@@ -13,7 +13,7 @@ use std::{
 
 use braid_crds::{Worker, WorkerPool, Workflow};
 use braid_sync::election::{Elector, Ended, Times, TimesError};
-use futures::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, channel::mpsc};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use kube::{
     Api, Client, ResourceExt as _,
     runtime::{
@@ -26,14 +26,12 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Counters, Options, Realm, concerns::Concerns, counters::Kind, events::Events, fresh::Fresh,
+    Context, Counters, Options, Realm, bells::Bells, concerns::Concerns, counters::Kind, events::Events, fresh::Fresh,
     leases::Leases, names, passes::Passes, pods::PodSource, pool, waiting::Waiting, workflow,
 };
 
 /// The leader's Lease where nobody says another.
 pub const LEADER_LEASE: &str = "braid-operator";
-/// Changes of workers that may be on their way to the passes.
-const BELLS: usize = 1024;
 
 /// Why an operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +118,7 @@ async fn reign(
     } else {
         (Events::none(), std::future::pending().boxed())
     };
+    let (bells, runs_rung, pools_rung) = Bells::new();
     let context = Arc::new(Context {
         leases: Leases::new(options.worker_lease, braid_sync::Clock::start()),
         client: client.clone(),
@@ -132,11 +131,11 @@ async fn reign(
         workers: workers.clone(),
         pools: pools.clone(),
         workflows: workflows.clone(),
+        bells,
+        idle_pools: Mutex::default(),
         memories: Mutex::default(),
         options,
     });
-    let (run_bell, runs_rung) = mpsc::channel::<ObjectRef<Workflow>>(BELLS);
-    let (pool_bell, pools_rung) = mpsc::channel::<ObjectRef<WorkerPool>>(BELLS);
     let seen = context.clone();
     let mut concerns = Concerns::default();
     let worker_watch = watcher(realm.api::<Worker>(client.clone()), watcher::Config::default())
@@ -145,7 +144,6 @@ async fn reign(
         .reflect(workers_writer)
         .touched_objects()
         .for_each(move |worker| {
-            let (mut runs, mut pools, seen) = (run_bell.clone(), pool_bell.clone(), seen.clone());
             let for_pool = worker.as_ref().is_ok_and(|worker| {
                 let is_there = |namespace: &str, name: &str| {
                     let reference = ObjectRef::<Worker>::new(name).within(namespace);
@@ -160,25 +158,14 @@ async fn reign(
                 }
                 concerns.changes(worker, is_there)
             });
-            async move {
-                match worker {
-                    Ok(worker) => {
-                        seen.leases.saw(&worker);
-                        let namespace = worker.namespace().unwrap_or_default();
-                        if let Some(run) = worker.labels().get(names::WORKFLOW) {
-                            let run = ObjectRef::new(run).within(&namespace);
-                            seen.rung(Kind::Workflow, &namespace, &run.name);
-                            runs.send(run).await.ok();
-                        }
-                        if for_pool {
-                            let pool = ObjectRef::new(&worker.spec.pool).within(&namespace);
-                            seen.rung(Kind::WorkerPool, &namespace, &pool.name);
-                            pools.send(pool).await.ok();
-                        }
-                    }
-                    Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
+            match worker {
+                Ok(worker) => {
+                    seen.leases.saw(&worker);
+                    seen.ring_of(&worker, for_pool);
                 }
+                Err(error) => tracing::warn!(%error, "the watch of workers was interrupted"),
             }
+            std::future::ready(())
         });
 
     let pool_watch = watcher(realm.api::<WorkerPool>(client.clone()), watcher::Config::default())
@@ -196,7 +183,13 @@ async fn reign(
         .touched_objects()
         .inspect({
             let seen = context.clone();
-            move |run| seen.saw(Kind::Workflow, run.as_ref().ok())
+            move |run| {
+                let run = run.as_ref().ok();
+                seen.saw(Kind::Workflow, run);
+                if let Some(run) = run {
+                    seen.ring_if_gone(run);
+                }
+            }
         });
 
     let config = Config::default().concurrency(context.options.concurrency);

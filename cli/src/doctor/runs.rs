@@ -103,6 +103,9 @@ fn judge(workflow: &Workflow, now: Timestamp) -> Option<Finding> {
     let pods = format!("kubectl -n {namespace} get pods,jobs -l braid.dev/workflow={name}");
     match progressing.reason.as_str() {
         "NoWorkers" if stands > PATIENCE => finding(State::Problem, told).map(|it| it.help(pods)),
+        "PoolMissing" | "PoolNotShared" | "PoolDoesNotFit" if stands > PATIENCE => {
+            finding(State::Problem, told).map(|it| it.help(format!("kubectl -n {namespace} get workerpools.braid.dev")))
+        }
         _ if status.phase == Phase::Paused => finding(State::Problem, told)
             .map(|it| it.help(format!("mend the cause, then {} resume {at}", program::name()))),
         _ => finding(State::Note, told),
@@ -159,6 +162,12 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("kubectl -n team get pods"), "{told}");
+        let (state, told) = with(progressing("False", "PoolMissing", long), "Running").unwrap();
+        assert_eq!(State::Problem, state);
+        assert!(told.contains("kubectl -n team get workerpools.braid.dev"), "{told}");
+        // Others have the workers: that will pass.
+        let (state, _) = with(progressing("False", "WaitingForWorkers", long), "Running").unwrap();
+        assert_eq!(State::Note, state);
         let just_now = progressing("False", "NoWorkers", "2026-01-01T00:04:50Z");
         assert_eq!(State::Note, with(just_now, "Running").unwrap().0);
         let (state, told) = with(progressing("False", "Suspended", long), "Suspended").unwrap();

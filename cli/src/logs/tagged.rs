@@ -13,6 +13,8 @@ const LONGEST: usize = 2 << 20;
 /// A line of user code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tagged {
+    /// The uid of its run; empty: of a worker of one run alone.
+    pub run: String,
     /// Its step.
     pub step: String,
     /// The rest.
@@ -21,6 +23,8 @@ pub struct Tagged {
 
 #[derive(Deserialize)]
 struct Written {
+    #[serde(default)]
+    run: String,
     step: String,
     partition: u64,
     attempt: u32,
@@ -34,6 +38,7 @@ struct Written {
 pub fn parse(text: &str) -> Option<Tagged> {
     let written: Written = serde_json::from_str(text).ok()?;
     Some(Tagged {
+        run: written.run,
         step: written.step,
         record: LogRecord {
             time: 0,
@@ -47,9 +52,10 @@ pub fn parse(text: &str) -> Option<Tagged> {
 }
 
 /// Whether a line is asked for.
-pub fn is_wanted(tagged: &Tagged, steps: &[String], filter: Filter) -> bool {
+pub fn is_wanted(tagged: &Tagged, run: &str, steps: &[String], filter: Filter) -> bool {
     let record = &tagged.record;
-    steps.contains(&tagged.step)
+    (tagged.run.is_empty() || tagged.run == run)
+        && steps.contains(&tagged.step)
         && filter.partition.is_none_or(|wanted| wanted == record.partition)
         && filter.attempt.is_none_or(|wanted| wanted == record.attempt)
         && filter.stream.is_none_or(|wanted| wanted == record.stream)

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use braid_crds::Workflow;
+use braid_crds::{WorkerPool, Workflow};
 use braid_operator::names;
 use braid_worker::runner::logs::Filter;
 use futures::StreamExt as _;
@@ -53,6 +53,9 @@ const PAGE: u32 = 200;
 /// What is asked for.
 #[derive(Clone)]
 struct Asked {
+    run: String,
+    /// The pods of a run's own pools and of the standing ones that it names, as selectors of labels.
+    selectors: Vec<String>,
     steps: Vec<String>,
     filter: Filter,
 }
@@ -60,30 +63,56 @@ struct Asked {
 /// Prints logs.
 pub async fn logs(args: &LogsArgs, remote: &Remote) -> Result<Exit, Failure> {
     let workflow = remote.workflow().await?;
+    let run = workflow.uid().unwrap_or_default();
     let asked = Asked {
+        selectors: selectors(&remote.cluster, &workflow).await?,
+        run,
         steps: steps(args, &workflow)?.into_iter().map(str::to_owned).collect(),
         filter: filter(args),
     };
     if args.follow && !attend::has_finished(&workflow) {
         Box::pin(follow(remote, &workflow, asked)).await
     } else {
-        print_all(&remote.cluster, &workflow, &asked).await
+        print_all(&remote.cluster, &asked).await
     }
 }
 
-/// The pods of a run.
-async fn pods(cluster: &Cluster, uid: &str) -> Result<Vec<Pod>, ClusterError> {
+/// Where a run has pods.
+async fn selectors(cluster: &Cluster, workflow: &Workflow) -> Result<Vec<String>, ClusterError> {
+    let mut selectors = vec![format!(
+        "{}={}",
+        names::WORKFLOW_UID,
+        workflow.uid().unwrap_or_default()
+    )];
+    let api: Api<WorkerPool> = cluster.api();
+    for reference in workflow
+        .spec
+        .pools
+        .iter()
+        .filter_map(|pool| pool.worker_pool_ref.as_ref())
+    {
+        match cluster.call(api.get(&reference.name)).await {
+            Ok(pool) => selectors.push(format!("{}={}", names::POOL_UID, pool.uid().unwrap_or_default())),
+            Err(ClusterError::NotFound(_)) => note(&reference.name, "there is no such WorkerPool now"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(selectors)
+}
+
+/// The pods of a run, and those of standing pools that it shares.
+async fn pods(cluster: &Cluster, selectors: &[String]) -> Result<Vec<Pod>, ClusterError> {
     let api: Api<Pod> = cluster.api();
-    let mut params = ListParams::default()
-        .labels(&format!("{}={uid}", names::WORKFLOW_UID))
-        .limit(PAGE);
     let mut found = Vec::new();
-    loop {
-        let page = cluster.call(api.list(&params)).await?;
-        found.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
+    for selector in selectors {
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        loop {
+            let page = cluster.call(api.list(&params)).await?;
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
         }
     }
     found.sort_by_key(Pod::name_any);
@@ -101,9 +130,9 @@ fn params(follow: bool, since: Option<Timestamp>) -> LogParams {
 }
 
 /// What is there now, one pod after the other.
-async fn print_all(cluster: &Cluster, workflow: &Workflow, asked: &Asked) -> Result<Exit, Failure> {
+async fn print_all(cluster: &Cluster, asked: &Asked) -> Result<Exit, Failure> {
     let style = Style::of_stdout();
-    let pods_found = pods(cluster, &workflow.uid().unwrap_or_default()).await?;
+    let pods_found = pods(cluster, &asked.selectors).await?;
     if pods_found.is_empty() {
         progress::say("braid: the run has no pods now; logs go with their pods");
     }
@@ -125,7 +154,7 @@ async fn print_all(cluster: &Cluster, workflow: &Workflow, asked: &Asked) -> Res
             let line = cluster.in_time(next_line(&mut reader)).await?;
             let done = line.is_none();
             if let Some(tagged) = line.and_then(|line| parse(&line))
-                && is_wanted(&tagged, &asked.steps, asked.filter)
+                && is_wanted(&tagged, &asked.run, &asked.steps, asked.filter)
             {
                 lines.push(style.line(&tagged.step, &tagged.record));
             }
@@ -185,12 +214,12 @@ async fn follow(remote: &Remote, workflow: &Workflow, asked: Asked) -> Result<Ex
                 Some(Err(error)) => return Err(error),
                 // It has ended or is gone.
                 _ => {
-                    start(&remote.cluster, &uid, &mut known, &mut readers, &sender, &asked, &mut full).await?;
+                    start(&remote.cluster, &mut known, &mut readers, &sender, &asked, &mut full).await?;
                     end = Some(Instant::now() + LAST);
                 }
             },
             _ = looks.tick(), if end.is_none() => {
-                let started = start(&remote.cluster, &uid, &mut known, &mut readers, &sender, &asked, &mut full).await;
+                let started = start(&remote.cluster, &mut known, &mut readers, &sender, &asked, &mut full).await;
                 match started {
                     Err(error) if error.is_final() => return Err(error.into()),
                     Err(error) => tracing::debug!(%error, "the pods cannot be listed"),
@@ -215,14 +244,13 @@ fn print(style: Style, first: &Tagged, waiting: &mut Receiver<Tagged>) -> Result
 /// Begins to read the logs of pods that are new.
 async fn start(
     cluster: &Cluster,
-    uid: &str,
     known: &mut BTreeSet<String>,
     readers: &mut JoinSet<()>,
     lines: &Sender<Tagged>,
     asked: &Asked,
     full: &mut bool,
 ) -> Result<(), ClusterError> {
-    for pod in pods(cluster, uid).await? {
+    for pod in pods(cluster, &asked.selectors).await? {
         let pod_uid = pod.uid().unwrap_or_default();
         if known.contains(&pod_uid) {
             continue;
@@ -263,7 +291,8 @@ async fn read(cluster: Cluster, pod: String, uid: String, lines: Sender<Tagged>,
                         continue;
                     }
                     last = Some(time);
-                    if let Some(tagged) = parse(text).filter(|tagged| is_wanted(tagged, &asked.steps, asked.filter))
+                    if let Some(tagged) =
+                        parse(text).filter(|tagged| is_wanted(tagged, &asked.run, &asked.steps, asked.filter))
                         && lines.send(tagged).await.is_err()
                     {
                         return;

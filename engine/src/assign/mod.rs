@@ -45,6 +45,8 @@ const CANCEL_GRACE_MILLIS: u64 = 1_000;
 pub enum Fitness {
     /// It has said who it is, and nothing speaks against it.
     Working,
+    /// It can work, and is another's now: it goes on with the partitions that it runs, and gets no new ones.
+    Yielding,
     /// It may finish what it has.
     Draining,
     /// It is dead or silent: what it has is sealed.
@@ -156,8 +158,12 @@ pub fn orders<W: World, K: Copy + Ord>(
     let mut round = Round::new(record, situation, seats);
     round.seal_the_lost();
     if let Some(stop) = situation.stop {
-        round.stop(stop);
+        round.stop(stop, |fitness| fitness != Fitness::Lost);
+        if stop == Stop::Suspend {
+            round.adopt();
+        }
     } else {
+        round.stop(Stop::Suspend, |fitness| fitness == Fitness::Yielding);
         round.adopt();
         round.shrink();
         round.retry_deferred();
@@ -287,8 +293,9 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
         }
     }
 
-    fn stop(&mut self, stop: Stop) {
-        for seat in self.seats.iter().filter(|seat| seat.fitness != Fitness::Lost) {
+    /// Takes what is ahead off the seats that are meant, and has what runs cut.
+    fn stop(&mut self, stop: Stop, is_meant: impl Fn(Fitness) -> bool) {
+        for seat in self.seats.iter().filter(|seat| is_meant(seat.fitness)) {
             let mut orders = Vec::new();
             for (index, shard) in self.mine(seat).enumerate() {
                 let grace = match stop {
@@ -323,9 +330,6 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             }
             self.orders.extend(orders);
         }
-        if stop == Stop::Suspend {
-            self.adopt();
-        }
     }
 
     /// Gives every partition that runs on under an ended shard back to the worker that runs it.
@@ -334,14 +338,15 @@ impl<'a, W: World, K: Copy + Ord> Round<'a, W, K> {
             .seats
             .iter()
             .enumerate()
-            .filter(|(_, seat)| seat.fitness == Fitness::Working)
+            .filter(|(_, seat)| matches!(seat.fitness, Fitness::Working | Fitness::Yielding))
         {
+            let stopped = self.situation.stop.is_some() || seat.fitness == Fitness::Yielding;
             let mut all_before_ended = true;
             for shard in &seat.stored.shards {
                 let ended = seat.stored.is_sealed(shard);
                 let cursor = seat.stored.cursor(shard);
                 // While a step is stopped, what was ahead is sealed as it is, and what ran is cut before it is sealed.
-                let reached = all_before_ended && (self.situation.stop.is_none() || shard.budget_millis == 0);
+                let reached = all_before_ended && (!stopped || shard.budget_millis == 0);
                 let ran = cursor.0 > shard.range.start() || reached;
                 all_before_ended &= ended;
                 let ours = shard.run == self.record.run && shard.round == self.record.round;

@@ -11,6 +11,8 @@ use crate::{
     pods::{PodState, PodView, Pods},
 };
 
+/// The label that names the Job of a pod.
+const JOB: &str = "batch.kubernetes.io/job-name";
 /// The exit code of a shim that was asked to end: that of a process that TERM has ended.
 const ENDED: i32 = 143;
 
@@ -38,6 +40,9 @@ pub struct PodIndex {
 #[derive(Debug)]
 struct Known {
     view: PodView,
+    /// The name of its Job.
+    job: String,
+    ready: bool,
     trouble: Option<String>,
     source: usize,
     /// In which of its watch's lists it was last seen.
@@ -91,14 +96,18 @@ impl PodIndex {
             namespace: pod.namespace().unwrap_or_default(),
             uid: uid.clone(),
             pool_uid: pool_uid.clone(),
+            class: pod.labels().get(names::POD_CLASS).cloned().unwrap_or_default(),
             state: state(pod),
         };
+        let job = pod.labels().get(JOB).cloned().unwrap_or_default();
         let list = self.sources.get(source).map_or(0, |source| source.list);
         let trouble = (view.state == PodState::Alive).then(|| trouble(pod)).flatten();
         self.pods.insert(
             uid,
             Known {
                 view,
+                job,
+                ready: is_ready(pod),
                 trouble,
                 source,
                 list,
@@ -115,6 +124,20 @@ impl PodIndex {
         }
     }
 
+    /// For each Job how many pods it has, and how many of them are ready: by the pool's uid and the Job's name.
+    #[must_use]
+    pub fn jobs(&self) -> BTreeMap<(String, String), Crew> {
+        let mut jobs: BTreeMap<(String, String), Crew> = BTreeMap::new();
+        for known in self.pods.values().filter(|known| known.view.state == PodState::Alive) {
+            let crew = jobs
+                .entry((known.view.pool_uid.clone(), known.job.clone()))
+                .or_default();
+            crew.pods += 1;
+            crew.ready += u64::from(known.ready);
+        }
+        jobs
+    }
+
     /// Why pods do not start: a pool's uid and the words.
     #[must_use]
     pub fn troubles(&self) -> Vec<(String, String)> {
@@ -123,6 +146,22 @@ impl PodIndex {
             .filter_map(|known| Some((known.view.pool_uid.clone(), known.trouble.clone()?)))
             .collect()
     }
+}
+
+/// The pods of a Job that are not ending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crew {
+    /// All.
+    pub pods: u64,
+    /// Those whose containers run.
+    pub ready: u64,
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// How a pod is, by what its node and the control plane say of it.

@@ -1,13 +1,18 @@
 //! Pods of a cluster: an Indexed Job for each `WorkerPool`.
 //!
-//! The Job has the pool's name and is owned by it. It never completes: workers do not end with 0, and as many completions are asked
+//! The Job of a run's pool has the pool's name, that of a standing one is named after its pods, so that other pods are another Job ([`turn`]);
+//! the pool owns it. It never completes: workers do not end with 0, and as many completions are asked
 //! for as there are workers. Fewer workers are the lower indexes; none at all is parallelism 0 with completions unchanged,
 //! because 0 completions would complete the Job. `suspend` is somebody else's (a queue's, or a person's) and never written.
 //!
 //! Failure modes: a Job that ended all the same is deleted and made anew; a Job of the same name that is not the pool's is left
 //! alone and told. What keeps pods from starting is told as the pool's message, and so in the run's conditions.
 
-use std::{collections::BTreeSet, future::Future, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, future::BoxFuture, stream::SelectAll};
 use k8s_openapi::api::{
@@ -26,11 +31,13 @@ use crate::{
     api::{ApiError, call},
     names,
     pods::{PodError, PodSource, Pods, PoolRef},
+    pool::QUEUED,
 };
 
 mod index;
 mod rights;
 mod template;
+mod turn;
 
 pub use index::PodIndex;
 pub use template::{PodOptions, TemplateError, WorkerTracing, job_for};
@@ -41,7 +48,11 @@ pub struct JobPods {
     options: PodOptions,
     views: watch::Sender<Pods>,
     troubles: watch::Sender<Arc<Vec<(String, String)>>>,
+    crews: watch::Sender<Arc<Crews>>,
 }
+
+/// The pods of each Job, by the pool's uid and the Job's name.
+type Crews = BTreeMap<(String, String), index::Crew>;
 
 impl JobPods {
     /// For pods made with these options. Until [`Self::watch_pods`] runs, none is known.
@@ -52,6 +63,7 @@ impl JobPods {
             options,
             views: watch::Sender::default(),
             troubles: watch::Sender::default(),
+            crews: watch::Sender::default(),
         }
     }
 
@@ -93,12 +105,21 @@ impl JobPods {
             }
             changed
         });
+        let crews = index.jobs();
+        let moved = self.crews.send_if_modified(|known| {
+            let changed = **known != crews;
+            if changed {
+                *known = Arc::new(crews);
+            }
+            changed
+        });
         self.views.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
                 *known = now;
             }
-            changed
+            // That pods have become ready moves a turn from old ones to new ones.
+            changed || moved
         });
     }
 
@@ -109,53 +130,69 @@ impl JobPods {
         };
         self.remove_ended(pool, forget).await.map_err(failed)?;
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &pool.namespace);
+        if pool.standing {
+            return turn::bring_to(self, &jobs, pool, wanted).await;
+        }
         let wanted = i32::try_from(wanted).unwrap_or(i32::MAX);
-        let Some(job) = call("read the pool's Job", jobs.get_opt(&pool.name))
+        let known = call("read the pool's Job", jobs.get_opt(&pool.name))
             .await
-            .map_err(failed)?
-        else {
-            if wanted == 0 {
-                return Ok(String::new());
-            }
-            let job = job_for(pool, wanted, &self.options).map_err(|error| PodError {
-                pool: pool.name.clone(),
-                reason: error.to_string(),
-            })?;
-            let binding = rights::binding(pool, &job, &self.options.worker_role);
-            rights::bind(&self.client, &binding).await.map_err(failed)?;
-            let made = call("create the pool's Job", jobs.create(&PostParams::default(), &job)).await;
-            return match made {
-                // An earlier pass did it; the next one reads it.
-                Ok(_) | Err(ApiError::Conflict { .. }) => Ok(String::new()),
-                Err(error) => Err(failed(error)),
-            };
+            .map_err(failed)?;
+        if known.is_none() && wanted == 0 {
+            return Ok(String::new());
+        }
+        let Some(job) = known else {
+            let job = self.job(pool, wanted)?;
+            return self.make(&jobs, pool, &job).await.map_err(failed);
         };
-        if !job.owner_references().iter().any(|owner| owner.uid == pool.uid) {
+        if !is_own(&job, pool) {
             return Err(PodError {
                 pool: pool.name.clone(),
                 reason: format!("the Job {} is not the pool's own: delete or rename it", pool.name),
             });
         }
+        self.keep(&jobs, pool, &job, wanted).await.map_err(failed)
+    }
+
+    fn job(&self, pool: &PoolRef, wanted: i32) -> Result<Job, PodError> {
+        job_for(pool, wanted, &self.options).map_err(|error| PodError {
+            pool: pool.name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Makes a Job, and the rights of its pods before it.
+    async fn make(&self, jobs: &Api<Job>, pool: &PoolRef, job: &Job) -> Result<String, ApiError> {
+        let binding = rights::binding(pool, job, &self.options.worker_role);
+        rights::bind(&self.client, &binding).await?;
+        match call("create the pool's Job", jobs.create(&PostParams::default(), job)).await {
+            // An earlier pass did it; the next one reads it.
+            Ok(_) | Err(ApiError::Conflict { .. }) => Ok(String::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a Job that is there so many workers; why there are fewer.
+    async fn keep(&self, jobs: &Api<Job>, pool: &PoolRef, job: &Job, wanted: i32) -> Result<String, ApiError> {
+        let name = job.name_any();
         if job.metadata.deletion_timestamp.is_some() {
-            return Ok(format!("the Job {} is being deleted", pool.name));
+            return Ok(format!("the Job {name} is being deleted"));
         }
-        if let Some(why) = ended(&job) {
-            delete(&jobs, &job).await.map_err(failed)?;
-            return Ok(format!("the Job {} had ended ({why}), and is made anew", pool.name));
+        if let Some(why) = ended(job) {
+            delete(jobs, job).await?;
+            return Ok(format!("the Job {name} had ended ({why}), and is made anew"));
         }
-        if let Some(change) = resized(&job, wanted) {
+        if let Some(change) = resized(job, wanted) {
             let patch = Patch::Merge(change);
             call(
                 "resize the pool's Job",
-                jobs.patch(&pool.name, &PatchParams::default(), &patch),
+                jobs.patch(&name, &PatchParams::default(), &patch),
             )
-            .await
-            .map_err(failed)?;
+            .await?;
         }
         if wanted > 0 && job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
-            return Ok(format!("Queued: the Job {} is suspended", pool.name));
+            return Ok(format!("{QUEUED}: the Job {name} is suspended"));
         }
-        self.why_not(pool, &job, wanted).await.map_err(failed)
+        self.why_not(pool, job, wanted).await
     }
 
     /// Deletes pods that have ended and whose desks are closed.
@@ -223,6 +260,10 @@ impl PodSource for JobPods {
     }
 }
 
+fn is_own(job: &Job, pool: &PoolRef) -> bool {
+    job.owner_references().iter().any(|owner| owner.uid == pool.uid)
+}
+
 /// Why a Job has ended, if it has.
 fn ended(job: &Job) -> Option<String> {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -258,7 +299,7 @@ async fn delete(jobs: &Api<Job>, job: &Job) -> Result<(), ApiError> {
         propagation_policy: Some(PropagationPolicy::Background),
         ..DeleteParams::default()
     };
-    match call("delete a Job that has ended", jobs.delete(&job.name_any(), &params)).await {
+    match call("delete a Job of the pool", jobs.delete(&job.name_any(), &params)).await {
         Ok(_) | Err(ApiError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -15,6 +15,7 @@ use kube::{
 use super::template::{job_labels, owner};
 use crate::{
     api::{ApiError, call},
+    names,
     pods::PoolRef,
 };
 
@@ -26,9 +27,16 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) fn binding(pool: &PoolRef, job: &Job, role: &str) -> RoleBinding {
     let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let account = spec.and_then(|spec| spec.service_account_name.clone());
+    let account = account.unwrap_or_else(|| DEFAULT.into());
+    // The account of a standing pool may change with its pods; a binding cannot.
+    let name = if pool.standing {
+        format!("{}-{}", pool.name, names::digest(&account, 3))
+    } else {
+        pool.name.clone()
+    };
     RoleBinding {
         metadata: ObjectMeta {
-            name: Some(pool.name.clone()),
+            name: Some(name),
             namespace: Some(pool.namespace.clone()),
             labels: Some(job_labels(pool)),
             owner_references: Some(vec![owner(pool)]),
@@ -41,7 +49,7 @@ pub(super) fn binding(pool: &PoolRef, job: &Job, role: &str) -> RoleBinding {
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".into(),
-            name: account.unwrap_or_else(|| DEFAULT.into()),
+            name: account,
             namespace: Some(pool.namespace.clone()),
             api_group: None,
         }]),

@@ -94,7 +94,7 @@ pub enum TemplateError {
     NoImage,
 }
 
-/// The Job of a pool with so many workers.
+/// The Job of a pool with so many workers. That of a standing pool is named after its pods, so that other pods are another Job.
 ///
 /// # Errors
 /// What of the pool's pods cannot be had.
@@ -126,13 +126,30 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
     labels.insert("app.kubernetes.io/name".into(), "braid-worker".into());
     labels.insert(names::MANAGED_BY.into(), names::BRAID.into());
     labels.insert(names::POOL_UID.into(), pool.uid.clone());
+    if pool.standing {
+        labels.insert(names::POD_CLASS.into(), names::class(class));
+    }
     let mut annotations = given.annotations.unwrap_or_default();
     annotations
         .entry("kubectl.kubernetes.io/default-container".into())
         .or_insert_with(|| MAIN.into());
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    };
+    // Pods of a Job cannot change: other pods are another Job. That they change with the images of the operator, too, is meant.
+    let name = if pool.standing {
+        format!("{}-{}", pool.name, names::digest(&template, 3))
+    } else {
+        pool.name.clone()
+    };
     Ok(Job {
         metadata: ObjectMeta {
-            name: Some(pool.name.clone()),
+            name: Some(name),
             namespace: Some(pool.namespace.clone()),
             labels: Some(job_labels(pool)),
             owner_references: Some(vec![owner(pool)]),
@@ -146,14 +163,7 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
             backoff_limit: Some(i32::MAX),
             // Never more pods than workers: quotas count those that are going, too.
             pod_replacement_policy: Some("Failed".into()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels),
-                    annotations: Some(annotations),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(spec),
-            },
+            template,
             ..JobSpec::default()
         }),
         status: None,

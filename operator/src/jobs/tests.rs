@@ -27,6 +27,7 @@ fn pool(class: &Value) -> PoolRef {
         uid: "pool-uid".into(),
         labels: [("braid.dev/workflow".to_owned(), "wordcount".to_owned())].into(),
         class: serde_json::from_value::<PodClass>(class.clone()).unwrap(),
+        standing: false,
     }
 }
 
@@ -34,6 +35,42 @@ fn pool(class: &Value) -> PoolRef {
 fn the_least_that_a_step_says_is_an_image() {
     let job = job_for(&pool(&json!({"image": "acme/count:4"})), 3, &options()).unwrap();
     insta::assert_yaml_snapshot!("least", job);
+}
+
+/// Other pods are another Job, and the same pods the same; a change of the operator's own part of them counts, too.
+#[test]
+fn a_standing_pool_has_a_job_for_each_template() {
+    let standing = |class: &Value| PoolRef {
+        standing: true,
+        ..pool(class)
+    };
+    let name = |pool: &PoolRef, options: &PodOptions| job_for(pool, 3, options).unwrap().metadata.name.unwrap();
+    let one = standing(&json!({"image": "a", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}));
+    let same = standing(&json!({"resources": {"limits": {"memory": "1Gi", "cpu": 1}}, "image": "a"}));
+    let other = standing(&json!({"image": "b", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}));
+    assert_eq!(name(&one, &options()), name(&same, &options()));
+    assert_ne!(name(&one, &options()), name(&other, &options()));
+    let newer = PodOptions {
+        worker_image: "braid/worker:2".into(),
+        ..options()
+    };
+    assert_ne!(name(&one, &options()), name(&one, &newer));
+    assert!(name(&one, &options()).starts_with("wordcount-12345678-"));
+    let labels = |pool: &PoolRef| {
+        let job = job_for(pool, 3, &options()).unwrap();
+        job.spec.unwrap().template.metadata.unwrap().labels.unwrap()
+    };
+    assert_eq!(labels(&one)[names::POD_CLASS], names::class(&one.class));
+    assert_eq!(labels(&pool(&json!({"image": "a"}))).get(names::POD_CLASS), None);
+    // An account of its own for each, since a binding cannot be changed.
+    let bound = |class: &Value| {
+        let pool = standing(class);
+        let job = job_for(&pool, 1, &options()).unwrap();
+        rights::binding(&pool, &job, "braid-worker").metadata.name.unwrap()
+    };
+    let etl = json!({"image": "a", "template": {"spec": {"serviceAccountName": "etl"}}});
+    assert_ne!(bound(&json!({"image": "a"})), bound(&etl));
+    assert_eq!(bound(&json!({"image": "a"})), bound(&json!({"image": "b"})));
 }
 
 /// The pods' own account gets the workers' rights in the pool's namespace, for as long as there is the pool.
@@ -287,6 +324,27 @@ fn pod(name: &str, status: &Value) -> Pod {
         "status": status,
     }))
     .unwrap()
+}
+
+#[test]
+fn pods_are_told_apart_by_their_job_and_by_whether_they_are_ready() {
+    let of = |name: &str, job: &str, status: Value| {
+        let mut pod = pod(name, &status);
+        pod.labels_mut()
+            .insert("batch.kubernetes.io/job-name".into(), job.into());
+        pod
+    };
+    let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    let mut index = PodIndex::new(1);
+    index.take(0, Event::Apply(of("a", "old", ready.clone())));
+    index.take(0, Event::Apply(of("b", "new", ready)));
+    index.take(0, Event::Apply(of("c", "new", json!({"phase": "Pending"}))));
+    index.take(0, Event::Apply(of("d", "new", json!({"phase": "Failed"}))));
+    let crew = |job: &str| {
+        let crew = index.jobs()[&("pool-uid".to_owned(), job.to_owned())];
+        (crew.pods, crew.ready)
+    };
+    assert_eq!((crew("old"), crew("new")), ((1, 1), (2, 1)));
 }
 
 fn seen(pod: Pod) -> PodState {

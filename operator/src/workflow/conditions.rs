@@ -24,6 +24,24 @@ pub struct Hands {
     pub message: String,
     /// Why the run or a step is limited to nothing.
     pub limit: Option<String>,
+    /// Workers of standing pools that are there, and at work for other runs.
+    pub elsewhere: usize,
+    /// Why steps cannot have the workers of their pools, by step: reason and words.
+    pub troubles: BTreeMap<String, (&'static str, String)>,
+}
+
+impl Hands {
+    /// Why nothing can be done, though steps are under way: none of them can have workers.
+    fn trouble(&self, status: &WorkflowStatus) -> Option<&(&'static str, String)> {
+        let active = |step: &&StepStatus| {
+            matches!(step.phase, Phase::Planning | Phase::Running | Phase::Waiting) && step.stopping.is_none()
+        };
+        let mut found = None;
+        for step in status.steps.iter().filter(active) {
+            found = Some(found.unwrap_or(self.troubles.get(&step.name)?));
+        }
+        found
+    }
 }
 
 /// Derives phase, outputs, conditions and summary from the steps.
@@ -49,7 +67,7 @@ pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands,
     let conditions = [
         (
             "Progressing",
-            matches!(phase, Phase::Planning | Phase::Running) && hands.working > 0,
+            matches!(phase, Phase::Planning | Phase::Running) && hands.working > 0 && hands.trouble(status).is_none(),
         ),
         ("Complete", phase == Phase::Succeeded),
         ("Failed", matches!(phase, Phase::Failed | Phase::Cancelled)),
@@ -125,6 +143,13 @@ fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, Strin
             );
         }
         _ => {}
+    }
+    if let Some((reason, message)) = hands.trouble(status) {
+        return ((*reason).to_owned(), message.clone());
+    }
+    if hands.working == 0 && hands.elsewhere > 0 {
+        let message = format!("all {} workers of its pool are at work for other runs", hands.elsewhere);
+        return ("WaitingForWorkers".into(), message);
     }
     if hands.working == 0 {
         let detail = if hands.message.is_empty() {

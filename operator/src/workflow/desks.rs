@@ -19,7 +19,11 @@ use braid_engine::{
 };
 
 use super::memory::Memory;
-use crate::{leases::Liveness, names};
+use crate::{
+    leases::Liveness,
+    names,
+    standing::{self, Tenant},
+};
 
 /// A worker of the run.
 #[derive(Clone, Debug)]
@@ -30,8 +34,10 @@ pub struct DeskView {
     pub uid: String,
     /// What the protocol reads in it.
     pub desk: Desk<Braid>,
-    /// Whether it can be given work.
+    /// Whether it can be given work of this run.
     pub fitness: Fitness,
+    /// Whether it can be given work at all.
+    pub able: Fitness,
     /// Whether it died by itself: what it ran may be to blame.
     pub to_blame: bool,
     /// For how long its first open shard has been watched.
@@ -54,6 +60,7 @@ impl DeskView {
             worker,
             desk,
             fitness,
+            able: fitness,
             to_blame,
             watched: Watched::default(),
         })
@@ -97,6 +104,17 @@ impl DeskView {
         commit.is_some_and(|commit| commit.begun == 0 && commit.deferred.is_empty())
     }
 
+    /// Its first open shard of a run.
+    pub fn current_of(&self, uid: &str) -> Option<&ShardSpec> {
+        let mut shards = self.worker.spec.shards.iter();
+        shards.find(|shard| shard.run.uid == uid && !self.is_sealed(shard))
+    }
+
+    /// Whether there is anything of a run on it.
+    pub fn has(&self, uid: &str) -> bool {
+        self.worker.spec.shards.iter().any(|shard| shard.run.uid == uid)
+    }
+
     /// Its first open shard.
     pub fn current(&self) -> Option<&ShardSpec> {
         self.worker.spec.shards.iter().find(|shard| !self.is_sealed(shard))
@@ -122,11 +140,32 @@ impl Desks {
             .collect()
     }
 
-    /// Notes for how long each first open shard has been watched.
-    pub fn watch(&mut self, memory: &mut Memory) {
+    /// Says of each worker of a standing pool whether it is this run's: one that is another's finishes what it runs of this one, and one that
+    /// another is still at work on is not given more.
+    pub fn share(&mut self, uid: &str, pool: &str, tenants: &[Tenant]) {
+        let of_pool = |view: &&mut DeskView| {
+            let started = view.desk.start.is_some();
+            view.worker.spec.pool == pool && view.able == Fitness::Working && started
+        };
+        let mut views: Vec<&mut DeskView> = self.0.iter_mut().filter(of_pool).collect();
+        let workers: Vec<Arc<Worker>> = views.iter().map(|view| view.worker.clone()).collect();
+        let workers: Vec<&Worker> = workers.iter().map(Arc::as_ref).collect();
+        let owners = standing::owners(tenants, &workers);
+        for (view, owner) in views.iter_mut().zip(owners) {
+            let is_occupied = standing::occupant(&view.worker).is_some_and(|other| other != uid);
+            view.fitness = match owner {
+                Some(owner) if owner != uid => Fitness::Yielding,
+                _ if is_occupied => Fitness::Draining,
+                _ => Fitness::Working,
+            };
+        }
+    }
+
+    /// Notes for how long each first open shard of a run has been watched.
+    pub fn watch(&mut self, uid: &str, memory: &mut Memory) {
         let mut seen = HashMap::new();
         for view in &mut self.0 {
-            let Some(current) = view.current() else { continue };
+            let Some(current) = view.current_of(uid) else { continue };
             let key = (view.uid.clone(), current.id);
             let since = memory.watch(&key, current.budget_millis == 0);
             view.watched = since.ages();

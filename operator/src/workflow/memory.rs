@@ -73,6 +73,8 @@ pub struct Memory {
     idle: HashMap<String, Instant>,
     /// Conditions that are asked again and again.
     pub compiled: Compiled,
+    /// Workers of standing pools that the run could use when that was last told, by pool.
+    wants: HashMap<String, u64>,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -92,6 +94,7 @@ impl Default for Memory {
             races: 0,
             idle: HashMap::new(),
             compiled: Compiled::default(),
+            wants: HashMap::new(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),
@@ -121,6 +124,11 @@ impl Memory {
         }
         let since = self.idle.entry(pool.to_owned()).or_insert_with(Instant::now);
         u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes how many workers of a standing pool the run could use. Whether that is news.
+    pub fn wants(&mut self, pool: &str, workers: u64) -> bool {
+        self.wants.insert(pool.to_owned(), workers) != Some(workers)
     }
 
     /// How many shards may be cut now.

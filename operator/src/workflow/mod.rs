@@ -11,18 +11,19 @@ use std::{
 };
 
 use braid_crds::{
-    STATUS_FORMAT, ShardId, Workflow, WorkflowStatus, limits,
+    STATUS_FORMAT, ShardId, WorkerPool, Workflow, WorkflowStatus, limits,
     status::{Phase, PlanRef, StepStatus},
     worker::{Card, Fatal},
     workflow::Step,
 };
 use braid_engine::{
+    assign::Fitness,
     card,
     dag::{self, Dag},
     expr::Scope,
     params,
     protocol::wire::WireError,
-    validate,
+    scale, validate,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -34,6 +35,7 @@ use crate::{
     counters::Kind,
     names,
     stages::Stage,
+    standing::{self, Trouble},
 };
 
 mod advance;
@@ -41,9 +43,9 @@ mod conditions;
 mod desks;
 mod memory;
 mod orders;
-mod places;
+pub(crate) mod places;
 mod plans;
-mod pools;
+pub(crate) mod pools;
 mod settle;
 mod traces;
 
@@ -163,25 +165,14 @@ impl Pass<'_> {
         };
         let pools = pools::of(self.context, &self.workflow)?;
         let mut desks = self.desks(&pools);
-        desks.watch(self.memory);
-        let planned = self.plan_items(status).await?;
+        let uid = names::uid(self.workflow.as_ref());
+        self.share(&pools, &mut desks, now);
+        desks.watch(&uid, self.memory);
+        let mut planned = self.plan_items(status).await?;
+        pools::give_up(self.context, &self.workflow, &pools, &mut planned, now);
 
-        let hands = Hands {
-            working: desks.working(),
-            wanted: pools
-                .made
-                .values()
-                .map(|pool| usize::try_from(pool.spec.workers).unwrap_or(0))
-                .sum(),
-            message: pools
-                .made
-                .values()
-                .filter_map(|pool| pool.status.as_ref())
-                .map(|status| status.message.clone())
-                .find(|message| !message.is_empty())
-                .unwrap_or_default(),
-            limit: places::of(&self.workflow, &planned).problem,
-        };
+        let mut hands = hands(&pools, &desks);
+        hands.limit = places::of(&self.workflow, &planned).problem;
         let view = View {
             workflow: &self.workflow,
             desks: &desks,
@@ -215,6 +206,8 @@ impl Pass<'_> {
         let cards = self.cards(&status);
         let places = places::of(&self.workflow, &status);
         let cuts = self.memory.cuts();
+        // What has just been written may have changed what the run can use.
+        self.share(&pools, &mut desks, now);
         let view = View {
             workflow: &self.workflow,
             desks: &desks,
@@ -279,8 +272,45 @@ impl Pass<'_> {
             self.put_status(status).await?;
             return Ok(None);
         }
+        if let Some(trouble) = self.does_not_fit().await? {
+            conditions::refuse(
+                &self.workflow,
+                &mut status,
+                trouble.reason(),
+                &cut(&trouble.to_string()),
+                now,
+            );
+            self.put_status(status).await?;
+            return Ok(None);
+        }
         status.started_at = Some(stamp(now));
         Ok(Some(status))
+    }
+
+    /// The first step that does not fit into its standing pool, of the pools that are there: as they are, and not as a watch shows them, since
+    /// the answer is final. Later the run waits.
+    async fn does_not_fit(&self) -> Result<Option<Trouble>, WorkflowError> {
+        if !self.context.options.pod_classes {
+            return Ok(None);
+        }
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
+        let mut read: BTreeMap<&str, Option<WorkerPool>> = BTreeMap::new();
+        for step in &self.workflow.spec.steps {
+            let Some(name) = standing::reference(&self.workflow, step) else {
+                continue;
+            };
+            let pool = match read.remove(name) {
+                Some(pool) => pool,
+                None => call("read a standing pool", api.get_opt(name)).await?,
+            };
+            let trouble = Trouble::of(&self.workflow, step, name, pool.as_ref());
+            if let Some(trouble @ Trouble::DoesNotFit { .. }) = trouble {
+                return Ok(Some(trouble));
+            }
+            read.insert(name, pool);
+        }
+        Ok(None)
     }
 
     fn desks(&self, pools: &Pools) -> Desks {
@@ -301,6 +331,28 @@ impl Pass<'_> {
             }
         }
         desks
+    }
+
+    /// Says whose the workers of standing pools are. Who else is concerned hears of it when the run's own wants change.
+    fn share(&mut self, pools: &Pools, desks: &mut Desks, now: Timestamp) {
+        let uid = names::uid(self.workflow.as_ref());
+        let namespace = self.workflow.namespace().unwrap_or_default();
+        for pool in pools.standing() {
+            let tenants = self.context.tenants(pool, now);
+            desks.share(&uid, &pool.name_any(), &tenants);
+            let own = tenants.iter().find(|tenant| tenant.uid == uid);
+            let most = pool.status.as_ref().map_or(0, |status| status.wanted).max(1);
+            let wants = own
+                .map_or(0, |own| scale::places(&own.loads))
+                .min(u64::from(most.unsigned_abs()));
+            if self.memory.wants(&pool.name_any(), wants) {
+                self.context.ring_pool(&namespace, &pool.name_any());
+                let others = tenants.iter().filter(|tenant| tenant.uid != uid);
+                for other in others {
+                    self.context.ring_run(&namespace, &other.name);
+                }
+            }
+        }
     }
 
     /// Makes the plans of steps over items: nobody needs to look anything up. Returns the status with them pinned.
@@ -474,9 +526,15 @@ impl Pass<'_> {
 
     fn next(&self, status: &WorkflowStatus, desks: &Desks, now: Timestamp) -> Duration {
         if status.phase.is_terminal() {
-            return if desks.0.is_empty() { REST } else { TICK };
+            let uid = names::uid(self.workflow.as_ref());
+            let own = names::pool(&self.workflow.name_any(), &uid);
+            let waits = |view: &DeskView| view.has(&uid) || view.worker.spec.pool.starts_with(&own);
+            return if desks.0.iter().any(waits) { TICK } else { REST };
         }
-        let idle = desks.0.iter().any(|view| view.current().is_none());
+        let idle = desks
+            .0
+            .iter()
+            .any(|view| view.fitness == Fitness::Working && view.current().is_none());
         let resting = self.memory.status_rests(self.context.options.status_interval);
         let tick = if idle { TAIL } else { TICK };
         let wait = until_due(status, now).map_or(tick, |due| due.min(tick));
@@ -498,6 +556,32 @@ impl Pass<'_> {
 /// The phases of the steps, in order.
 fn phases(status: &WorkflowStatus) -> Vec<Phase> {
     status.steps.iter().map(|step| step.phase).collect()
+}
+
+/// What is known of the workers that a run may use.
+fn hands(pools: &Pools, desks: &Desks) -> Hands {
+    let count = |count: i32| usize::try_from(count).unwrap_or(0);
+    let wanted = |pool: &WorkerPool| {
+        let standing = pool.status.as_ref().map_or(0, |status| status.wanted);
+        count(pool.spec.replicas.unwrap_or(standing))
+    };
+    let statuses = pools.made.values().filter_map(|pool| pool.status.as_ref());
+    let mut messages = statuses.map(|status| status.message.clone());
+    let troubles = pools.troubles.iter();
+    Hands {
+        working: desks.working(),
+        wanted: pools.made.values().map(wanted).sum(),
+        message: messages.find(|message| !message.is_empty()).unwrap_or_default(),
+        elsewhere: desks
+            .0
+            .iter()
+            .filter(|view| view.able == Fitness::Working && view.desk.start.is_some())
+            .count(),
+        limit: None,
+        troubles: troubles
+            .map(|(step, trouble)| (step.clone(), (trouble.reason(), trouble.to_string())))
+            .collect(),
+    }
 }
 
 /// How long until the next deferred partition may be tried or the next round begins. What may be tried already is on a desk or waits

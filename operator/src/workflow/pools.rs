@@ -1,10 +1,11 @@
 //! Which pods a run needs: a `WorkerPool` for each kind of pod of its steps, and how many workers in each.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use braid_crds::{
-    DataVolume, PodClass, WorkerPool, WorkerPoolSpec, Workflow,
-    status::{Phase, WorkflowStatus},
+    DataVolume, PodClass, Worker, WorkerPool, WorkerPoolSpec, Workflow,
+    status::{Phase, StepStatus, WorkflowStatus},
+    worker::Fatal,
     workflow::Step,
 };
 use braid_engine::scale::{Bounds, Kind, Load, demand, workers};
@@ -13,33 +14,62 @@ use kube::{
     Api, ResourceExt as _,
     api::{ObjectMeta, PostParams},
 };
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::json;
 
-use super::{Memory, WorkflowError, places::Places, settle::stop};
+use super::{Memory, WorkflowError, advance::cut, places::Places, settle::stop};
 use crate::{
     Context,
     api::{ApiError, call},
     names,
+    standing::{self, Trouble},
 };
 
 /// The pool of a step that names none.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// For how long workers stay that have nothing to do, where nobody says otherwise.
-const IDLE: Duration = Duration::from_secs(30);
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
+/// How long a step that has not begun waits for its first worker, where nobody says otherwise: what a Deployment allows its pods to make
+/// progress. A cluster that adds a node and pulls a large image is done by then.
+const START_DEADLINE: Duration = Duration::from_mins(10);
 /// What is tried again within this time is worth a worker now.
 const SOON_MILLIS: i64 = 10_000;
 
 /// The pools of a run, by name, and which of them each step uses.
 #[derive(Debug, Default)]
 pub struct Pools {
-    /// `WorkerPool`s that are there, by their names.
+    /// `WorkerPool`s that are there, by their names: the run's own, and the standing ones that it may use.
     pub made: BTreeMap<String, WorkerPool>,
-    /// From steps to the names of `WorkerPool`s.
-    pub of_step: BTreeMap<String, String>,
+    /// Whose workers each step uses.
+    pub of_step: BTreeMap<String, Home>,
+    /// Why steps cannot have the workers of their standing pools.
+    pub troubles: BTreeMap<String, Trouble>,
     /// From declared pools to the kinds of pods in them, by the names of their `WorkerPool`s.
     kinds: BTreeMap<String, BTreeMap<String, PodClass>>,
+}
+
+/// Which workers a step may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    /// The name of their `WorkerPool`; empty: none may be used.
+    pub pool: String,
+    /// What their pods must have been made as; absent: any will do.
+    pub class: Option<String>,
+}
+
+impl Home {
+    /// Whether a worker is one of them.
+    pub fn has(&self, worker: &Worker) -> bool {
+        let class = self.class.as_ref();
+        worker.spec.pool == self.pool && class.is_none_or(|class| worker.labels().get(names::POD_CLASS) == Some(class))
+    }
+}
+
+impl Pools {
+    /// The standing ones.
+    pub fn standing(&self) -> impl Iterator<Item = &WorkerPool> {
+        self.made.values().filter(|pool| !standing::is_of_a_run(pool))
+    }
 }
 
 /// What must be in the pods of a step.
@@ -83,26 +113,7 @@ fn name_of(workflow: &Workflow, class: &PodClass) -> String {
     if class.is_empty() {
         return base;
     }
-    let mut name = format!("{base}-");
-    // A map's order means nothing.
-    let text = sorted(serde_json::to_value(class).unwrap_or_default()).to_string();
-    for byte in Sha256::digest(text).iter().take(3) {
-        // Writing to a string cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        Value::Object(fields) => {
-            let fields: BTreeMap<String, Value> =
-                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
-            Value::Object(fields.into_iter().collect())
-        }
-        other => other,
-    }
+    format!("{base}-{}", names::digest(class, 3))
 }
 
 /// The pools of a run's steps, and which of them are there.
@@ -115,8 +126,33 @@ pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError
         } else {
             PodClass::default()
         };
+        // A laptop is every pool.
+        if let Some(name) = standing::reference(workflow, step).filter(|_| context.options.pod_classes) {
+            let pool = context.pool(&namespace, name);
+            let trouble = Trouble::of(workflow, step, name, pool.as_deref());
+            let home = match (&pool, &trouble) {
+                (Some(pool), None) => Home {
+                    pool: name.to_owned(),
+                    class: (!class.is_empty()).then(|| names::class(&pool.spec.pods)),
+                },
+                _ => Home::default(),
+            };
+            pools.of_step.insert(step.name.clone(), home);
+            pools
+                .troubles
+                .extend(trouble.map(|trouble| (step.name.clone(), trouble)));
+            // What it has on the desks of a pool that it does not fit any more counts all the same.
+            if let Some(pool) = pool.filter(|pool| !standing::is_of_a_run(pool)) {
+                pools.made.insert(name.to_owned(), (*pool).clone());
+            }
+            continue;
+        }
         let name = name_of(workflow, &class);
-        pools.of_step.insert(step.name.clone(), name.clone());
+        let home = Home {
+            pool: name.clone(),
+            class: None,
+        };
+        pools.of_step.insert(step.name.clone(), home);
         if let Some(known) = context.pool(&namespace, &name) {
             pools.made.insert(name.clone(), (*known).clone());
         }
@@ -125,6 +161,66 @@ pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError
         kinds.insert(name, class);
     }
     Ok(pools)
+}
+
+/// Fails steps that have waited too long for a first worker, in the words of whoever knows why there is none. Only steps of which nothing
+/// is settled: what has cost work already waits.
+pub fn give_up(context: &Context, workflow: &Workflow, pools: &Pools, status: &mut WorkflowStatus, now: Timestamp) {
+    if workflow.spec.suspend || workflow.spec.cancel || !context.options.pod_classes {
+        return;
+    }
+    for declared in &workflow.spec.steps {
+        let pool = pools
+            .of_step
+            .get(&declared.name)
+            .and_then(|home| pools.made.get(&home.pool));
+        let Some((pool, step)) = pool.zip(status.steps.iter_mut().find(|step| step.name == declared.name)) else {
+            continue;
+        };
+        let limit = start_deadline(workflow, declared, pool);
+        if let Some(fatal) = overdue(pool, step, &limit, now) {
+            step.stopping = Some(fatal);
+        }
+    }
+}
+
+fn start_deadline(workflow: &Workflow, step: &Step, pool: &WorkerPool) -> Duration {
+    let name = step.pool.as_deref().unwrap_or(DEFAULT);
+    let declared = workflow.spec.pools.iter().find(|pool| pool.name == name);
+    let said = match declared {
+        Some(declared) if declared.worker_pool_ref.is_none() => declared.start_deadline.as_ref(),
+        Some(_) => pool.spec.start_deadline.as_ref(),
+        None => None,
+    };
+    said.map_or(START_DEADLINE, braid_crds::Duration::get)
+}
+
+/// Why a step fails that none of the pool's workers has begun.
+fn overdue(pool: &WorkerPool, step: &StepStatus, limit: &Duration, now: Timestamp) -> Option<Fatal> {
+    let waits = matches!(step.phase, Phase::Planning | Phase::Running) && step.stopping.is_none();
+    let fresh = step.round == braid_crds::Round::default();
+    let untouched = fresh && step.ledger.is_empty() && step.deferred.is_empty() && step.suspects.is_empty();
+    let pool = pool.status.as_ref().filter(|_| waits && untouched)?;
+    let since = pool.starting_since.as_ref()?.0.max(step.started_at.as_ref()?.0);
+    let waited = Duration::try_from(now.duration_since(since)).ok()?;
+    if waited <= *limit {
+        return None;
+    }
+    let cause = pool.message.split_once(": ").map_or("", |(reason, _)| reason);
+    let is_reason = !cause.is_empty() && cause.chars().all(|c| c.is_ascii_alphanumeric()) && cause.len() <= 64;
+    let why = if pool.message.is_empty() {
+        "nothing tells why"
+    } else {
+        &pool.message
+    };
+    Some(Fatal {
+        reason: if is_reason {
+            cause.to_owned()
+        } else {
+            "NoWorkers".to_owned()
+        },
+        message: cut(&format!("no worker was ready within {}s: {why}", limit.as_secs())),
+    })
 }
 
 /// Gives each kind of pod as many workers as there is work for, within what its pool allows; none once the run is over.
@@ -150,7 +246,7 @@ pub async fn scale(
         };
         for ((name, class), wanted) in kinds.iter().zip(wanted) {
             match pools.made.get(name) {
-                Some(pool) if pool.spec.workers == wanted => {}
+                Some(pool) if pool.spec.replicas == Some(wanted) => {}
                 Some(pool) => resize(context, pool, wanted).await?,
                 None if wanted > 0 => make(context, workflow, name, class.clone(), wanted).await?,
                 None => {}
@@ -191,12 +287,12 @@ fn elastic(
         .iter()
         .map(|name| {
             let pool = pools.made.get(*name);
-            let wanted = pool.map_or(0, |pool| u64::try_from(pool.spec.workers).unwrap_or(0));
+            let wanted = pool.map_or(0, |pool| u64::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0));
             let steps = workflow
                 .spec
                 .steps
                 .iter()
-                .filter(|step| pools.of_step.get(&step.name) == Some(*name));
+                .filter(|step| pools.of_step.get(&step.name).is_some_and(|home| home.pool == **name));
             let loads: Vec<Load> = steps
                 .filter_map(|step| load(workflow, step, (status, places), wanted, now))
                 .collect();
@@ -216,7 +312,7 @@ fn elastic(
 }
 
 /// What is left of a step for its workers; `None`: nothing, or nothing now.
-fn load(
+pub(crate) fn load(
     workflow: &Workflow,
     step: &Step,
     (status, places): (&WorkflowStatus, &Places),
@@ -272,7 +368,8 @@ async fn resize(context: &Context, pool: &WorkerPool, workers: i32) -> Result<()
     let namespace = pool.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
     let api: Api<WorkerPool> = Api::namespaced(context.client.clone(), &namespace);
     let mut next = pool.clone();
-    next.spec.workers = workers;
+    next.spec.replicas = Some(workers);
+    next.spec.workers = None;
     match call(
         "resize a pool of the run",
         api.replace(&next.name_any(), &PostParams::default(), &next),
@@ -305,7 +402,11 @@ async fn make(
             owner_references: names::owner(workflow).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        spec: WorkerPoolSpec { workers, pods },
+        spec: WorkerPoolSpec {
+            replicas: Some(workers),
+            pods,
+            ..WorkerPoolSpec::default()
+        },
         status: None,
     };
     match call("create a pool of the run", api.create(&PostParams::default(), &pool)).await {
@@ -314,3 +415,6 @@ async fn make(
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

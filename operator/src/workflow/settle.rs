@@ -23,7 +23,7 @@ use braid_engine::{
 };
 use kube::ResourceExt as _;
 
-use super::{advance::View, desks::DeskView, is_cancelled, places::Places, rests};
+use super::{advance::View, desks::DeskView, is_cancelled, places::Places, pools::Home, rests};
 
 /// A desk with so many shards is written even if only to take off what was folded.
 const LITTER: usize = 6;
@@ -53,8 +53,8 @@ pub struct Settling<'a> {
     pub status: &'a WorkflowStatus,
     /// The programs of steps, by step.
     pub cards: &'a BTreeMap<String, Card>,
-    /// Which pool each step uses, by name; a step that is not in it may use any.
-    pub pools: &'a BTreeMap<String, String>,
+    /// Which workers each step uses; a step that is not in it may use any.
+    pub pools: &'a BTreeMap<String, Home>,
     /// How many partitions of each step may be in flight.
     pub places: &'a Places,
     /// Shards that were counted and have not left their desks.
@@ -105,9 +105,7 @@ fn only_drops(view: &DeskView, spec: &WorkerSpec) -> bool {
 impl Settling<'_> {
     /// Whether a worker has the pods that a step needs.
     fn suits(&self, step: &Step, view: &DeskView) -> bool {
-        self.pools
-            .get(&step.name)
-            .is_none_or(|pool| view.worker.spec.pool == *pool)
+        self.pools.get(&step.name).is_none_or(|home| home.has(&view.worker))
     }
 
     fn step(&self, run: &RunRef) -> Option<(&Step, &StepStatus)> {
@@ -139,7 +137,7 @@ impl Settling<'_> {
         let mut kept = Vec::with_capacity(spec.shards.len());
         for mut shard in std::mem::take(&mut spec.shards) {
             let Some((step, status)) = self.step(&shard.run) else {
-                // Not of this run: a pool belongs to one run, so somebody wrote it by hand. Left alone.
+                // Another run's, on a pool that is shared: that one's business.
                 kept.push(shard);
                 continue;
             };

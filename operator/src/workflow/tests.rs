@@ -71,7 +71,7 @@ impl World {
         let read =
             |(worker, liveness): &(Worker, Liveness)| DeskView::read(Arc::new(worker.clone()), *liveness).unwrap();
         let mut desks = Desks(self.workers.iter().map(read).collect());
-        desks.watch(&mut self.memory);
+        desks.watch("uid-1", &mut self.memory);
         let status = self.workflow.status.clone().unwrap();
         let dag = Dag::new(&self.workflow.spec.steps).unwrap();
         let view = View {

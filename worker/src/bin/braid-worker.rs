@@ -254,6 +254,7 @@ fn print(lines: &Receiver<Vec<LogLine>>) {
         let mut text = Vec::new();
         for line in batch {
             let tagged = json!({
+                "run": line.run.split_once('/').map_or("", |(uid, _)| uid),
                 "step": line.step.as_ref(),
                 "partition": line.partition,
                 "attempt": line.attempt,

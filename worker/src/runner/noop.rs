@@ -1,11 +1,12 @@
 //! A runner that runs nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
 
@@ -17,6 +18,9 @@ const CAPACITY: usize = 1024;
 pub struct NoopRunner {
     results: Option<Bytes>,
     failing_permille: u32,
+    pace: Duration,
+    /// With a pace: what ends when.
+    running: VecDeque<(Instant, Finished)>,
     programs: HashMap<ProgramId, Arc<Program>>,
     finished: Vec<Finished>,
 }
@@ -27,6 +31,8 @@ impl NoopRunner {
         Self {
             results,
             failing_permille: 0,
+            pace: Duration::ZERO,
+            running: VecDeque::new(),
             programs: HashMap::new(),
             finished: Vec::new(),
         }
@@ -36,6 +42,13 @@ impl NoopRunner {
     #[must_use]
     pub fn failing(mut self, permille: u32) -> Self {
         self.failing_permille = permille;
+        self
+    }
+
+    /// Each attempt takes so long, and as many run at once as the program allows.
+    #[must_use]
+    pub fn taking(mut self, pace: Duration) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -55,17 +68,33 @@ impl NoopRunner {
         if !self.programs.contains_key(&attempt.program) {
             return Err(RunnerError::UnknownProgram(attempt.program));
         }
-        if self.finished.len() >= CAPACITY {
+        if self.room(attempt.program) == 0 {
             return Err(RunnerError::Full);
         }
-        self.finished.push(Finished {
+        let finished = Finished {
             id: attempt.id,
             partition: attempt.partition,
             attempt: attempt.attempt,
             ending: self.ending(attempt.partition),
-            took: Duration::ZERO,
-        });
+            took: self.pace,
+        };
+        if self.pace.is_zero() {
+            self.finished.push(finished);
+        } else {
+            self.running.push_back((Instant::now() + self.pace, finished));
+        }
         Ok(())
+    }
+
+    fn room(&self, program: ProgramId) -> usize {
+        if self.pace.is_zero() {
+            return CAPACITY - self.finished.len();
+        }
+        let concurrency = self
+            .programs
+            .get(&program)
+            .map_or(1, |program| usize::from(program.concurrency.max(1)));
+        concurrency.saturating_sub(self.running.len() + self.finished.len())
     }
 }
 
@@ -87,11 +116,19 @@ impl Runner for NoopRunner {
         ready(self.take(&attempt))
     }
 
-    fn capacity(&self, _program: ProgramId) -> usize {
-        CAPACITY - self.finished.len()
+    fn capacity(&self, program: ProgramId) -> usize {
+        self.room(program)
     }
 
     async fn next(&mut self) -> Result<Vec<Finished>, RunnerError> {
+        if let Some((due, _)) = self.running.front() {
+            tokio::time::sleep_until(*due).await;
+            let now = Instant::now();
+            while let Some((_, finished)) = self.running.pop_front_if(|(due, _)| *due <= now) {
+                self.finished.push(finished);
+            }
+            return Ok(std::mem::take(&mut self.finished));
+        }
         if self.finished.is_empty() {
             // Only `start` makes something end, and it needs this borrow back.
             return pending().await;
@@ -101,7 +138,8 @@ impl Runner for NoopRunner {
         Ok(std::mem::replace(&mut self.finished, Vec::with_capacity(CAPACITY)))
     }
 
-    fn kill(&mut self, _attempt: AttemptId) -> impl Future<Output = Result<(), RunnerError>> + Send {
+    fn kill(&mut self, attempt: AttemptId) -> impl Future<Output = Result<(), RunnerError>> + Send {
+        self.running.retain(|(_, running)| running.id != attempt);
         ready(Ok(()))
     }
 

@@ -342,6 +342,7 @@ impl ShimRunner {
                 let (partition, attempt) = (flight.partition, flight.attempt);
                 let step = Arc::clone(&flight.program.step);
                 self.lines.push(LogLine {
+                    run: Arc::clone(&flight.program.uid),
                     step,
                     partition,
                     attempt,

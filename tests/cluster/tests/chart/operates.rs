@@ -250,13 +250,22 @@ async fn runs(server: &RealApiServer, values: &[&str]) -> String {
     let workflow = json!({
         "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"},
         "spec": {
+            "pools": [{"name": "warm", "workerPoolRef": {"name": "warm"}}],
             "steps": [{
                 "name": "s", "over": {"range": {"start": 0, "end": ITEMS}},
                 "run": {"image": "a", "command": ["true"]}, "results": [{"name": "n", "reduce": "Sum"}],
+            }, {
+                "name": "t", "pool": "warm", "run": {"command": ["true"]}, "results": [{"name": "n", "reduce": "Sum"}],
             }],
             "outputs": [{"name": "n", "value": "steps.s.results.n"}],
         },
     });
+    let standing = json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "warm"},
+        "spec": {"workers": {"max": 1, "idle": "10ms"}, "pods": {"image": "a"}},
+    });
+    let pools = format!("/apis/braid.dev/v1alpha1/namespaces/{TEAM}/workerpools");
+    crate::api::until(&admin, "POST", &pools, &standing, |answer| answer.0 == 200).await;
     let runs = format!("/apis/braid.dev/v1alpha1/namespaces/{TEAM}/workflows");
     crate::api::until(&admin, "POST", &runs, &workflow, |answer| answer.0 == 200).await;
     let run = format!("{runs}/w");
@@ -309,15 +318,21 @@ async fn runs(server: &RealApiServer, values: &[&str]) -> String {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(200, send(&admin, "DELETE", &run, &Value::Null).await.0);
-    let job = nodes
-        .running
-        .keys()
-        .next()
-        .unwrap()
-        .rsplit_once('-')
-        .unwrap()
-        .0
-        .to_owned();
+    let job_of = |own: bool| {
+        let mut pods = nodes.running.keys();
+        let pod = pods.find(|name| name.starts_with("warm-") != own).unwrap();
+        pod.rsplit_once('-').unwrap().0.to_owned()
+    };
+    let job = job_of(true);
+    assert_eq!(
+        200,
+        send(&admin, "DELETE", &format!("{pools}/warm"), &Value::Null).await.0
+    );
+    until_gone(
+        &admin,
+        &format!("/apis/batch/v1/namespaces/{TEAM}/jobs/{}", job_of(false)),
+    )
+    .await;
     until_gone(&admin, &format!("/apis/batch/v1/namespaces/{TEAM}/jobs/{job}")).await;
     until_gone(
         &admin,

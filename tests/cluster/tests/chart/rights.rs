@@ -12,11 +12,12 @@ use crate::api::{PATIENCE, find, helm_on, send, until};
 use crate::helm::{NAMESPACE, printed, repository};
 
 /// What the operator does, as its code does it.
-const OPERATES: [(&str, &str); 26] = [
+const OPERATES: [(&str, &str); 28] = [
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x/status"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
+    ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x"),
     ("POST", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x/status"),
@@ -29,6 +30,7 @@ const OPERATES: [(&str, &str); 26] = [
     ("POST", "/apis/braid.dev/v1alpha1/namespaces/NS/plans"),
     ("GET", "/apis/coordination.k8s.io/v1/namespaces/NS/leases"),
     ("POST", "/apis/coordination.k8s.io/v1/namespaces/NS/leases"),
+    ("GET", "/apis/batch/v1/namespaces/NS/jobs"),
     ("GET", "/apis/batch/v1/namespaces/NS/jobs/x"),
     ("POST", "/apis/batch/v1/namespaces/NS/jobs"),
     ("PATCH", "/apis/batch/v1/namespaces/NS/jobs/x"),
@@ -68,10 +70,17 @@ const DOES_NOT: [(&str, &str); 16] = [
 ];
 
 /// What people with a part in `edit` may do to Braid's kinds, and what they may not.
-const PEOPLE: [(bool, &str, &str); 10] = [
+const PEOPLE: [(bool, &str, &str); 13] = [
     (true, "POST", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     (true, "PATCH", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     (true, "DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
+    (true, "POST", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
+    (true, "DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x"),
+    (
+        true,
+        "PATCH",
+        "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x/scale",
+    ),
     (true, "GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workers"),
     (
         false,

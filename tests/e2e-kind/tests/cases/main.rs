@@ -3,6 +3,7 @@
 
 mod pods;
 mod security;
+mod standing;
 
 use std::fs;
 

@@ -46,7 +46,7 @@ fn workers_follow_the_work() {
     assert_eq!("Succeeded", ended["status"]["phase"], "{ended:#}");
     assert_eq!(json!(60), ended["status"]["steps"][0]["partitions"]["succeeded"]);
     space.until("no worker", || space.list("pods").is_empty().then_some(()));
-    assert_eq!(json!(0), space.list("workerpools.braid.dev")[0]["spec"]["workers"]);
+    assert_eq!(json!(0), space.list("workerpools.braid.dev")[0]["spec"]["replicas"]);
     // The desks go when nothing is on them.
     space.until("no desk", || space.list("workers.braid.dev").is_empty().then_some(()));
 }

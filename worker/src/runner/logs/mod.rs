@@ -22,6 +22,8 @@ pub use reader::{Filter, LogReader};
 /// One line that user code wrote, on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
+    /// The workflow's uid and the step, as in [`super::Program::uid`]: workers of a shared pool run several.
+    pub run: Arc<str>,
     /// The step.
     pub step: Arc<str>,
     /// The partition.

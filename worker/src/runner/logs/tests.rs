@@ -9,6 +9,7 @@ use super::*;
 fn line(partition: u64, text: impl Into<Bytes>) -> LogLine {
     let line = text.into();
     LogLine {
+        run: "uid/step".into(),
         step: Arc::from("count"),
         partition,
         attempt: 1,

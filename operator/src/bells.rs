@@ -1,0 +1,107 @@
+//! Bells: how a pass over one object, or a watch, asks for a pass over another.
+//!
+//! Ringing never waits. A bell that is full has passes enough before it, and what is missed is seen at the next look, which every pass asks for.
+
+use braid_crds::{Worker, WorkerPool, Workflow};
+use futures::channel::mpsc;
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+
+use crate::{Context, counters::Kind, names, standing};
+
+/// Passes that may be asked for at once.
+const BELLS: usize = 1024;
+
+/// The bells of both kinds of passes.
+#[derive(Clone, Debug)]
+pub(crate) struct Bells {
+    runs: mpsc::Sender<ObjectRef<Workflow>>,
+    pools: mpsc::Sender<ObjectRef<WorkerPool>>,
+}
+
+/// What rings: objects that a pass is asked for.
+pub(crate) type Rung<K> = mpsc::Receiver<ObjectRef<K>>;
+
+impl Bells {
+    pub(crate) fn new() -> (Self, Rung<Workflow>, Rung<WorkerPool>) {
+        let (runs, runs_rung) = mpsc::channel(BELLS);
+        let (pools, pools_rung) = mpsc::channel(BELLS);
+        (Self { runs, pools }, runs_rung, pools_rung)
+    }
+
+    fn run(&self, namespace: &str, name: &str) {
+        if self
+            .runs
+            .clone()
+            .try_send(ObjectRef::new(name).within(namespace))
+            .is_err()
+        {
+            tracing::debug!(name, "runs are asked for faster than they are looked at");
+        }
+    }
+
+    fn pool(&self, namespace: &str, name: &str) {
+        if self
+            .pools
+            .clone()
+            .try_send(ObjectRef::new(name).within(namespace))
+            .is_err()
+        {
+            tracing::debug!(name, "pools are asked for faster than they are looked at");
+        }
+    }
+}
+
+impl Context {
+    /// Asks for a pass over a run.
+    pub(crate) fn ring_run(&self, namespace: &str, name: &str) {
+        self.rung(Kind::Workflow, namespace, name);
+        self.bells.run(namespace, name);
+    }
+
+    /// Asks for a pass over a pool.
+    pub(crate) fn ring_pool(&self, namespace: &str, name: &str) {
+        self.rung(Kind::WorkerPool, namespace, name);
+        self.bells.pool(namespace, name);
+    }
+
+    /// Rings for all whom a change of a worker concerns: its pool, if it is one that pools look at, the runs that have something on its desk,
+    /// and, if it has nothing to do, all that might give it something.
+    pub(crate) fn ring_of(&self, worker: &Worker, for_pool: bool) {
+        let namespace = worker.namespace().unwrap_or_default();
+        if for_pool {
+            self.ring_pool(&namespace, &worker.spec.pool);
+        }
+        if let Some(run) = worker.labels().get(names::WORKFLOW) {
+            return self.ring_run(&namespace, run);
+        }
+        let mut runs: Vec<String> = worker
+            .spec
+            .shards
+            .iter()
+            .map(|shard| shard.run.workflow.clone())
+            .collect();
+        if standing::occupant(worker).is_none() {
+            let on_it = self.runs_on(&namespace, &worker.spec.pool);
+            let going = on_it
+                .iter()
+                .filter(|run| run.status.as_ref().is_some_and(|status| !status.phase.is_terminal()));
+            runs.extend(going.map(|run| run.name_any()));
+        }
+        runs.sort();
+        runs.dedup();
+        for run in &runs {
+            self.ring_run(&namespace, run);
+        }
+    }
+
+    /// Rings for the standing pools of a run that is gone: what it has left on their desks is to be taken off.
+    pub(crate) fn ring_if_gone(&self, run: &Workflow) {
+        let namespace = run.namespace().unwrap_or_default();
+        if !self.knows_run(&namespace, &run.name_any(), &names::uid(run)) {
+            let pools = run.spec.pools.iter().filter_map(|pool| pool.worker_pool_ref.as_ref());
+            for pool in pools {
+                self.ring_pool(&namespace, &pool.name);
+            }
+        }
+    }
+}
