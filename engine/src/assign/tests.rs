@@ -696,3 +696,54 @@ proptest! {
         }
     }
 }
+
+/// A worker that is another's now goes on with what it runs, and with nothing else; the others go on as before.
+#[test]
+fn a_yielding_worker_ends_with_what_it_runs() {
+    let yielding = |desks: &[Desk<Small>]| {
+        let mut seats = seats(desks, Watched::default());
+        seats[0].fitness = Fitness::Yielding;
+        orders(&record(), &situation(100), &seats)
+    };
+    // What runs is cut, what is ahead is taken back, and nothing comes.
+    let both = desk(vec![shard(1, 0, 10), shard(2, 10, 20)], Vec::new());
+    let told = yielding(&[both, desk(Vec::new(), Vec::new())]);
+    assert!(
+        told.contains(&Order::Cut {
+            seat: 0,
+            shard: ShardId(1)
+        }),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&Order::Seal {
+            seat: 0,
+            shard: ShardId(2)
+        }),
+        "{told:?}"
+    );
+    assert!(assigned(&told).iter().all(|(seat, ..)| *seat == 1), "{told:?}");
+    assert!(!assigned(&told).is_empty(), "the other one has work");
+    // What ran when it sealed is its own still, and nobody else's.
+    let mut cut = shard(1, 0, 10);
+    cut.budget_millis = 0;
+    let told = yielding(&[desk(vec![cut], vec![left(1, 4, 1)]), desk(Vec::new(), Vec::new())]);
+    let running = assigned(&told)
+        .into_iter()
+        .filter(|(_, range, ..)| range.contains(4))
+        .collect::<Vec<_>>();
+    assert_eq!(
+        running,
+        [(0, PartitionRange::new(4, 5), Mode::Normal, Some(ShardId(1)))],
+        "{told:?}"
+    );
+    assert_eq!(
+        assigned(&told).iter().filter(|(seat, ..)| *seat == 0).count(),
+        1,
+        "{told:?}"
+    );
+    // And that is left to its end.
+    let mut adopted = shard(3, 4, 5);
+    adopted.adopts = Some(ShardId(1));
+    assert_eq!(yielding(&[desk(vec![adopted], Vec::new())]), []);
+}
