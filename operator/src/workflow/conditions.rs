@@ -28,24 +28,6 @@ pub struct Hands {
     pub troubles: BTreeMap<String, (&'static str, String)>,
     /// Why the run or a step is limited to nothing.
     pub limit: Option<String>,
-    /// Workers of standing pools that are there, and at work for other runs.
-    pub elsewhere: usize,
-    /// Why steps cannot have the workers of their pools, by step: reason and words.
-    pub troubles: BTreeMap<String, (&'static str, String)>,
-}
-
-impl Hands {
-    /// Why nothing can be done, though steps are under way: none of them can have workers.
-    fn trouble(&self, status: &WorkflowStatus) -> Option<&(&'static str, String)> {
-        let active = |step: &&StepStatus| {
-            matches!(step.phase, Phase::Planning | Phase::Running | Phase::Waiting) && step.stopping.is_none()
-        };
-        let mut found = None;
-        for step in status.steps.iter().filter(active) {
-            found = Some(found.unwrap_or(self.troubles.get(&step.name)?));
-        }
-        found
-    }
 }
 
 impl Hands {

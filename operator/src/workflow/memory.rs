@@ -75,8 +75,6 @@ pub struct Memory {
     wants: HashMap<String, u64>,
     /// Conditions that are asked again and again.
     pub compiled: Compiled,
-    /// Workers of standing pools that the run could use when that was last told, by pool.
-    wants: HashMap<String, u64>,
     /// Whether the spec was found to be in order, and at which generation.
     pub validated: Option<i64>,
     cuts: f64,
@@ -97,7 +95,6 @@ impl Default for Memory {
             idle: HashMap::new(),
             wants: HashMap::new(),
             compiled: Compiled::default(),
-            wants: HashMap::new(),
             validated: None,
             cuts: CUTS_AT_ONCE,
             cuts_at: Instant::now(),
