@@ -43,9 +43,9 @@ impl Authority {
         &self.pem
     }
 
-    /// For a server on loopback; it may be a client, too: etcd calls itself.
+    /// For a server on loopback, with the name that all API servers have in common; it may be a client, too: etcd calls itself.
     pub(crate) fn server(&self, common_name: &str) -> Result<Pair, CertificateError> {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "kubernetes".to_owned()])?;
         params
             .subject_alt_names
             .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));

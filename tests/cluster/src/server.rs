@@ -271,6 +271,12 @@ impl RealApiServer {
         &self.url
     }
 
+    /// The certificate of its authority, its own and its key, as PEM: for who stands in for it.
+    pub fn identity(&self) -> Result<[String; 3], StartError> {
+        let file = |name: &str| std::fs::read_to_string(self.home.path().join(name));
+        Ok([file("ca.crt")?, file("apiserver.crt")?, file("apiserver.key")?])
+    }
+
     /// A client of an administrator.
     pub async fn client(&self, namespace: &str) -> Result<Client, StartError> {
         client(&self.kubeconfig(namespace, None)).await
