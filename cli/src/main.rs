@@ -28,6 +28,7 @@ mod logs;
 mod ls;
 mod out;
 mod place;
+mod plan;
 mod program;
 mod progress;
 mod run;
@@ -106,6 +107,7 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Wait(args) => watch::wait(args).await,
             Command::Lint(args) => check::check(args),
             Command::Graph(args) => graph::graph(args),
+            Command::Plan(args) => plan::plan(args),
             Command::Ls(args) => ls::ls(args).await,
             Command::Get(args) => get::get(args).await,
             Command::Logs(args) => logs::logs(args).await,

@@ -8,6 +8,8 @@ pub const PARAMS: usize = 64;
 pub const DATA: usize = 32;
 /// Entries of `after`.
 pub const AFTER: usize = 16;
+/// Entries of `reads`.
+pub const READS: usize = 16;
 /// Results of one step.
 pub const RESULTS: usize = 32;
 /// Outputs of one workflow.

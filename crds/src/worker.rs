@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
     status::{Deferred, FailureCause, PlanRef},
-    workflow::Reduce,
+    workflow::{Format, Reduce},
 };
 
 /// What is assigned to a worker.
@@ -207,6 +207,9 @@ pub struct Card {
     pub concurrency: i32,
     /// What a partition is.
     pub source: Source,
+    /// What all partitions read beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<ReadsSource>,
     /// What is made of results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -273,15 +276,102 @@ pub struct FilesSource {
     /// The path with its glob, evaluated.
     #[schemars(length(max = 4096))]
     pub url: String,
-    /// Whole files to a partition; 0: cut by bytes.
+    /// Whole files to a partition; 0: not by files.
     #[serde(default)]
     pub files: i32,
-    /// Bytes to a partition; 0: whole files.
+    /// Bytes to a partition; 0: not by bytes.
     #[serde(default)]
     pub bytes: u64,
+    /// Records to a partition; 0: not by records.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub rows: u64,
+    /// Row groups to a partition; 0: not by row groups.
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub row_groups: u64,
+    /// How the bytes divide into records.
+    #[serde(default, skip_serializing_if = "CardFormat::is_text")]
+    pub format: CardFormat,
     /// In how many `Plan` objects the list is; 0 in a shard that makes the plan.
     #[serde(default)]
     pub chunks: i32,
+}
+
+/// Files that all partitions read, whole, from the plan.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadsSource {
+    /// Which, by data.
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]))]
+    pub data: Vec<ReadSource>,
+    /// In how many `Plan` objects the lists are; 0 in a shard that makes the plan.
+    #[serde(default)]
+    pub chunks: i32,
+}
+
+/// The files of one data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSource {
+    /// The data's name.
+    #[schemars(length(max = 30))]
+    pub data: String,
+    /// The path with its glob, evaluated.
+    #[schemars(length(max = 4096))]
+    pub url: String,
+    /// How the bytes divide into records.
+    #[serde(default, skip_serializing_if = "CardFormat::is_text")]
+    pub format: CardFormat,
+}
+
+/// How the bytes of files divide into records. Text is what a card says that says nothing: cards of older operators have no
+/// such field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CardFormat {
+    /// Lines.
+    #[default]
+    Text,
+    /// Not at all.
+    Whole,
+    /// Records of RFC 4180.
+    #[serde(rename = "CSV")]
+    Csv,
+    /// A JSON value to a line.
+    #[serde(rename = "JSONLines")]
+    JsonLines,
+    /// Row groups.
+    Parquet,
+}
+
+impl CardFormat {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_text(&self) -> bool {
+        *self == Self::Text
+    }
+}
+
+impl From<Option<Format>> for CardFormat {
+    fn from(format: Option<Format>) -> Self {
+        match format {
+            None => Self::Whole,
+            Some(Format::Text) => Self::Text,
+            Some(Format::Csv) => Self::Csv,
+            Some(Format::JsonLines) => Self::JsonLines,
+            Some(Format::Parquet) => Self::Parquet,
+        }
+    }
+}
+
+impl From<CardFormat> for Option<Format> {
+    fn from(format: CardFormat) -> Self {
+        match format {
+            CardFormat::Whole => None,
+            CardFormat::Text => Some(Format::Text),
+            CardFormat::Csv => Some(Format::Csv),
+            CardFormat::JsonLines => Some(Format::JsonLines),
+            CardFormat::Parquet => Some(Format::Parquet),
+        }
+    }
 }
 
 /// A result, as the worker folds it.

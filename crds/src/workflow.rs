@@ -176,7 +176,7 @@ pub struct Data {
 /// Files on the machine where the workers run, or on a volume.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.volume) == has(oldSelf.volume)", "files are immutable: create another Workflow"))]
+#[x_kube(validation = ("has(self.volume) == has(oldSelf.volume) && has(self.format) == has(oldSelf.format)", "files are immutable: create another Workflow"))]
 pub struct Files {
     /// Where they are in a cluster; workers read it, and programs do not see it. On a laptop only `hostPath` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,9 +185,9 @@ pub struct Files {
     /// else, on a laptop, absolute or below the directory of the run, and a leading `~/` is the home directory.
     #[schemars(length(min = 1, max = 1024))]
     pub url: String,
-    /// How the bytes divide into records.
-    #[serde(default)]
-    pub format: Format,
+    /// How the bytes divide into records; absent: they do not, files are given whole and as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 /// A volume with files: one of these.
@@ -235,19 +235,41 @@ pub struct ConfigMapVolume {
     pub name: String,
 }
 
-/// How the bytes of a file divide into records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// How the bytes of a file divide into records. Files of `Text`, `CSV` and `JSONLines` whose names end in `.gz` or `.zst` are
+/// unpacked before programs see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Format {
     /// Lines, ended by a line feed.
-    #[default]
     Text,
+    /// Records of RFC 4180: a header, then a record to a line, where quoted fields may have line ends. Each partition begins
+    /// with the header.
+    #[serde(rename = "CSV")]
+    Csv,
+    /// A JSON value to a line. Empty lines are none.
+    #[serde(rename = "JSONLines")]
+    JsonLines,
+    /// Row groups.
+    Parquet,
+}
+
+impl Format {
+    /// As manifests have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "Text",
+            Self::Csv => "CSV",
+            Self::JsonLines => "JSONLines",
+            Self::Parquet => "Parquet",
+        }
+    }
 }
 
 /// A node of the DAG: a program, run over partitions.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
     validation = ("!has(self.afterRule) || (has(self.after) && self.after.size() > 0)", "afterRule speaks of the steps in after: name some, or leave it out")
 )]
 pub struct Step {
@@ -281,6 +303,11 @@ pub struct Step {
     /// The program of a partition.
     #[x_kube(validation = ("self == oldSelf", "run is immutable: create another Workflow"))]
     pub run: Run,
+    /// Data that every partition reads beside its own input: whole, as files in the directory `BRAID_IN_<DATA>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]), validation = ("self == oldSelf", "reads are immutable: create another Workflow"))]
+    pub reads: Vec<ReadRef>,
     /// What is made of the partitions' results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -319,6 +346,15 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[x_kube(validation = ("self == oldSelf", "finally is immutable: create another Workflow"))]
     pub finally: bool,
+}
+
+/// Data that a step reads beside what it runs over.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadRef {
+    /// The name of data.
+    #[schemars(length(min = 1, max = 30))]
+    pub data: String,
 }
 
 /// What holds for every step that has no such field of its own. A field of a step replaces the whole of the one here.
@@ -432,18 +468,27 @@ pub struct Axis {
     pub values: Vec<Value>,
 }
 
-/// How data is cut: exactly one of `files`, `bytes`.
+/// How data is cut: exactly one of `files`, `bytes`, `rows`, `rowGroups`. Which of them data has depends on its format.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.files) != has(self.bytes)", "split needs exactly one of files, bytes"))]
+#[x_kube(validation = ("[has(self.files), has(self.bytes), has(self.rows), has(self.rowGroups)].filter(given, given).size() == 1", "split needs exactly one of files, bytes, rows, rowGroups"))]
 pub struct Split {
-    /// So many whole files to a partition.
+    /// So many whole files to a partition. Any format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub files: Option<i32>,
-    /// About so many bytes of one file to a partition, cut on line ends.
+    /// About so many bytes of one file to a partition, cut where records end. `Text`, `JSONLines` and `CSV`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<ByteSize>,
+    /// So many records of one file to a partition; the last of a file may have fewer. `Text`, `JSONLines` and `CSV`: each file is
+    /// read through once when the step is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub rows: Option<i32>,
+    /// So many row groups of one file to a partition, as a file of their own. `Parquet`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub row_groups: Option<i32>,
 }
 
 /// The numbers `start`, `start + step`, ... below `end`; a partition each.
@@ -629,5 +674,10 @@ const _: () = {
         limits::AXES == 16 && limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128
     );
     assert!(limits::WORD_BYTES == 8_192 && limits::SCRIPT_BYTES == 24_576 && limits::EXPRESSION_BYTES == 2_048);
-    assert!(limits::CONCURRENCY == 256 && limits::KEYS == 50_000 && limits::PARTITIONS == 1_099_511_627_776);
+    assert!(
+        limits::READS == 16
+            && limits::CONCURRENCY == 256
+            && limits::KEYS == 50_000
+            && limits::PARTITIONS == 1_099_511_627_776
+    );
 };

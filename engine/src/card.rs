@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use braid_crds::{
     CardDigest, WorkflowSpec, limits,
     status::PlanRef,
-    worker::{Card, CardEnv, FilesSource, ItemsSource, RangeSource, Source},
-    workflow::{Data, Over, Retry, Step},
+    worker::{Card, CardEnv, FilesSource, ItemsSource, RangeSource, ReadSource, ReadsSource, Source},
+    workflow::{Data, Over, ReadRef, Retry, Step},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -100,6 +100,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         env: env(step, scope)?,
         concurrency: run.concurrency.unwrap_or(1),
         source: source(&spec.data, step.over.as_ref(), plan, scope)?,
+        reads: reads(&spec.data, &step.reads, plan, scope)?,
         results: reduce::declared(&step.results),
         attempts: retry.and_then(|retry| retry.attempts).unwrap_or(1),
         backoff_initial_millis: initial,
@@ -176,36 +177,74 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
         source.items = Some(ItemsSource { chunks });
     }
     if let Some(name) = &over.data {
-        let data = data.iter().find(|data| data.name == *name);
-        let data = data.ok_or_else(|| CardError::UnknownData(name.clone()))?;
-        let url = Template::parse(&data.files.url).and_then(|template| template.render(scope));
-        let url = url.map_err(|error| CardError::Url {
-            name: name.clone(),
-            error,
-        })?;
-        if url.is_empty() || url.len() > URL_BYTES || url.contains('\0') {
-            let bytes = url.len();
-            return Err(CardError::BadUrl {
-                name: name.clone(),
-                bytes,
-            });
-        }
+        let (data, url) = located(data, name, scope)?;
         let split = over.split.as_ref();
+        let number = |count: Option<i32>| u64::try_from(count.unwrap_or(0)).unwrap_or(0);
         source.files = Some(FilesSource {
-            // A volume is mounted under the name of its data.
-            url: if data.files.volume.is_some() {
-                format!("{name}/{url}")
-            } else {
-                url
-            },
+            url,
             files: split.and_then(|split| split.files).unwrap_or(0),
             bytes: split
                 .and_then(|split| split.bytes.as_ref())
                 .map_or(0, braid_crds::ByteSize::get),
+            rows: number(split.and_then(|split| split.rows)),
+            row_groups: number(split.and_then(|split| split.row_groups)),
+            format: data.files.format.into(),
             chunks,
         });
     }
     Ok(source)
+}
+
+/// The side inputs, in the order of their names: a plan has them so.
+fn reads(
+    data: &[Data],
+    reads: &[ReadRef],
+    plan: Option<&PlanRef>,
+    scope: &Scope,
+) -> Result<Option<ReadsSource>, CardError> {
+    if reads.is_empty() {
+        return Ok(None);
+    }
+    let mut names: Vec<&str> = reads.iter().map(|read| read.data.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let source = |name: &str| {
+        let (data, url) = located(data, name, scope)?;
+        Ok(ReadSource {
+            data: name.to_owned(),
+            url,
+            format: data.files.format.into(),
+        })
+    };
+    Ok(Some(ReadsSource {
+        data: names.into_iter().map(source).collect::<Result<_, CardError>>()?,
+        chunks: plan.map_or(0, |plan| plan.chunks),
+    }))
+}
+
+/// The data of that name, and its path with its glob, evaluated.
+fn located<'a>(data: &'a [Data], name: &str, scope: &Scope) -> Result<(&'a Data, String), CardError> {
+    let data = data.iter().find(|data| data.name == *name);
+    let data = data.ok_or_else(|| CardError::UnknownData(name.to_owned()))?;
+    let url = Template::parse(&data.files.url).and_then(|template| template.render(scope));
+    let url = url.map_err(|error| CardError::Url {
+        name: name.to_owned(),
+        error,
+    })?;
+    if url.is_empty() || url.len() > URL_BYTES || url.contains('\0') {
+        let bytes = url.len();
+        return Err(CardError::BadUrl {
+            name: name.to_owned(),
+            bytes,
+        });
+    }
+    // A volume is mounted under the name of its data.
+    let url = if data.files.volume.is_some() {
+        format!("{name}/{url}")
+    } else {
+        url
+    };
+    Ok((data, url))
 }
 
 /// The card's bytes without its digest: JSON without blanks, the fields of each object in the order of their names.

@@ -15,6 +15,7 @@ pub mod matrix;
 pub mod outputs;
 pub mod parallelism;
 pub mod params;
+pub mod parquet;
 pub mod plan;
 pub mod protocol;
 pub mod reduce;

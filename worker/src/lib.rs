@@ -4,6 +4,7 @@ mod desk;
 pub mod frames;
 pub mod ground;
 mod planner;
+pub use planner::survey;
 mod reader;
 pub mod runner;
 pub mod shim;

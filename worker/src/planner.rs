@@ -1,4 +1,5 @@
-//! Planning by a worker: files are listed, pinned and written down as `Plan` objects.
+//! Planning by a worker: files are listed, looked into where that is needed ([`look`]), pinned and written down as `Plan`
+//! objects.
 //!
 //! What a pattern matches:
 //! - It is a path, relative to the worker's base directory or absolute. `*` and `?` match within one name, `**` any number
@@ -10,17 +11,21 @@
 
 use std::{
     path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use braid_crds::{
     GROUP, Plan as PlanObject, PlanSpec, VERSION,
     status::PlanRef,
-    worker::{Fatal, FilesSource, RunRef},
+    worker::{Fatal, FilesSource, ReadsSource, RunRef},
 };
 use braid_engine::{
-    cover::{CoverError, Split},
-    plan::{FILES, FilePlan, Plan, PlanError, PlannedFile, holds_same},
+    cover::{CoverError, ScanError, Split},
+    plan::{Body, FILES, FilePlan, Plan, PlanError, PlannedFile, Read, holds_same},
 };
 use braid_sync::{CallError, call::within};
 use globset::{GlobBuilder, GlobMatcher};
@@ -28,7 +33,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, api::PostParams};
 use walkdir::WalkDir;
 
-use crate::{desk::pause, ground::Ground, reader::modified_nanos};
+use crate::{
+    desk::pause,
+    ground::Ground,
+    reader::{
+        InputError, modified_nanos,
+        plans::{self, FetchError},
+    },
+};
+
+mod look;
+pub mod survey;
 
 /// The deepest directory that is looked into.
 const DEPTH: usize = 64;
@@ -79,6 +94,31 @@ pub(crate) enum PlanningError {
     /// The split.
     #[error(transparent)]
     Split(#[from] CoverError),
+    /// A packed file that is to be cut.
+    #[error(
+        "{path} is packed with {packing}, and what is packed can only be read from its beginning: use split: {{files: N}}, or \
+         unpack it"
+    )]
+    Packed {
+        /// The file.
+        path: String,
+        /// How it is packed.
+        packing: &'static str,
+    },
+    /// A file whose records cannot be found.
+    #[error("{path}: {error}")]
+    Records {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: ScanError,
+    },
+    /// A file that cannot be looked into, or has changed meanwhile.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The items that the step runs over.
+    #[error(transparent)]
+    Items(#[from] FetchError),
     /// An object of the plan's name is there and is not the plan.
     #[error("the Plan {0} exists already and is not this plan; delete it if nothing uses it")]
     Taken(String),
@@ -100,11 +140,23 @@ impl PlanningError {
     pub(crate) fn to_fatal(&self) -> Fatal {
         let reason = match self {
             Self::NoFiles { .. } => "NoFiles",
-            Self::TooMany(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Split(CoverError::TooMany) => {
-                "PlanTooLarge"
+            Self::TooMany(_)
+            | Self::Plan(PlanError::TooLarge { .. } | PlanError::Cover(CoverError::TooMany))
+            | Self::Records {
+                error: ScanError::TooMany,
+                ..
             }
-            Self::NotAPath(_) | Self::Pattern { .. } | Self::Split(CoverError::NoSplit) => "BadPattern",
-            Self::Unreadable { .. } | Self::NotText(_) | Self::Plan(_) | Self::Cut => "UnreadableInput",
+            | Self::Split(CoverError::TooMany) => "PlanTooLarge",
+            Self::NotAPath(_) | Self::Pattern { .. } => "BadPattern",
+            Self::Split(_) | Self::Plan(PlanError::Cover(_)) | Self::Packed { .. } => "BadSplit",
+            Self::Input(InputError::Changed { .. }) => "InputChanged",
+            Self::Unreadable { .. }
+            | Self::NotText(_)
+            | Self::Plan(_)
+            | Self::Records { .. }
+            | Self::Input(_)
+            | Self::Items(_)
+            | Self::Cut => "UnreadableInput",
             Self::Taken(_) | Self::Refused { .. } => "PlanRefused",
         };
         Fatal {
@@ -303,18 +355,62 @@ fn planned(path: &Path, metadata: &std::fs::Metadata) -> Result<PlannedFile, Pla
     })
 }
 
-/// Lists the files of `source`, writes the plan's objects, and gives what a commit says of it. Tries on while the API
-/// server does not answer.
+/// What a plan is to be made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Order {
+    /// The files that the step runs over.
+    pub(crate) files: Option<FilesSource>,
+    /// In how many pieces the plan of the items is that the step runs over; 0: it does not.
+    pub(crate) items: i32,
+    /// What all partitions read.
+    pub(crate) reads: Option<ReadsSource>,
+}
+
+/// Stops a look into files when the one who asked for it is gone.
+#[derive(Debug, Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lists files and looks into them where that is needed, writes the plan's objects, and gives what a commit says of it. Tries
+/// on while the API server does not answer. Dropped, it stops looking.
 pub(crate) async fn plan(
     api: Api<PlanObject>,
     run: RunRef,
-    source: FilesSource,
+    order: Order,
     ground: Ground,
     deadline: Duration,
 ) -> Result<PlanRef, PlanningError> {
+    let body = if order.items > 0 {
+        let plan = plans::fetch(api.clone(), run.clone(), order.items, deadline).await?;
+        match plan.body() {
+            Body::Items(items) => Some(items.clone()),
+            Body::Files(_) | Body::Numbers => None,
+        }
+    } else {
+        None
+    };
+    let stop = StopOnDrop::default();
+    let stopped = stop.0.clone();
     let encoded = tokio::task::spawn_blocking(move || {
-        let files = Pattern::new(&source.url)?.list(&ground)?;
-        let plan = Plan::Files(FilePlan::new(files, Split::try_from(&source)?)?);
+        let plan = match (&order.files, body) {
+            (Some(source), _) => Plan::from(files(source, &ground, &stopped)?),
+            (None, Some(items)) => Plan::items(items)?,
+            (None, None) => Plan::numbers(),
+        };
+        let reads = order.reads.iter().flat_map(|reads| &reads.data);
+        let reads = reads.map(|read| {
+            Ok::<_, PlanningError>(Read {
+                data: read.data.as_str().into(),
+                format: read.format.into(),
+                files: Pattern::new(&read.url)?.list(&ground)?,
+            })
+        });
+        let plan = plan.reading(reads.collect::<Result<_, _>>()?)?;
         Ok::<_, PlanningError>(plan.encode()?)
     })
     .await
@@ -322,7 +418,17 @@ pub(crate) async fn plan(
     for (name, spec) in encoded.objects(&run.workflow, &run.uid, &run.step, run.round) {
         write(&api, &run, &name, &spec, deadline).await?;
     }
+    drop(stop);
     Ok(encoded.reference().clone())
+}
+
+/// Lists the files of a source and finds how they are cut. Blocks.
+fn files(source: &FilesSource, ground: &Ground, stop: &AtomicBool) -> Result<FilePlan, PlanningError> {
+    let (split, format) = (Split::try_from(source)?, source.format.into());
+    braid_engine::cover::check(format, split)?;
+    let files = Pattern::new(&source.url)?.list(ground)?;
+    let found = look::into(&files, format, split, ground, stop)?;
+    Ok(FilePlan::with(files, format, split, found)?)
 }
 
 /// Makes one object, or finds that it is there already.

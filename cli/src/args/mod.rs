@@ -37,6 +37,8 @@ pub enum Command {
     Lint(LintArgs),
     /// Draw which steps come after which
     Graph(GraphArgs),
+    /// Show what the partitions of each step would be, without running anything
+    Plan(PlanArgs),
     /// List runs
     Ls(LsArgs),
     /// Show one run; without a name, list runs
@@ -145,6 +147,22 @@ pub struct GraphArgs {
     /// Print it for Mermaid
     #[arg(long)]
     pub mermaid: bool,
+}
+
+/// `braid plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// A file with one workflow; `-` is standard input
+    pub file: PathBuf,
+    /// Set a param, by its type; JSON for lists and objects. May be given several times
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// How many partitions of each step to show
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub first: u16,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
+    pub output: RunOutput,
 }
 
 /// `braid submit`.

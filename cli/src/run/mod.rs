@@ -64,13 +64,7 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
             args.file.display()
         )));
     }
-    volumes::bring_home(&mut workflow).map_err(|name| {
-        Failure::usage(format!(
-            "{}: the data {name} are on a volume of a cluster",
-            args.file.display()
-        ))
-        .help("on a laptop only hostPath is there; `braid submit` gives the run to a cluster")
-    })?;
+    bring_home(&mut workflow, &args.file)?;
     manifest::override_params(&mut workflow, args.params.iter().map(String::as_str)).map_err(Failure::usage)?;
     // From here on, so that nothing is begun that a signal would then not end in order.
     let signals = Signals::new().map_err(Failure::unreachable)?;
@@ -114,6 +108,17 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
             stopped.map(|()| Exit::Interrupted)
         }
     }
+}
+
+/// Makes paths of data whose volume is a directory.
+pub fn bring_home(workflow: &mut Workflow, file: &Path) -> Result<(), Failure> {
+    volumes::bring_home(workflow).map_err(|name| {
+        Failure::usage(format!(
+            "{}: the data {name} are on a volume of a cluster",
+            file.display()
+        ))
+        .help("on a laptop only hostPath is there; `braid submit` gives the run to a cluster")
+    })
 }
 
 /// What a workflow says for a cluster that has no meaning here.

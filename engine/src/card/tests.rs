@@ -7,7 +7,7 @@ use super::*;
 fn workflow() -> WorkflowSpec {
     serde_json::from_value(json!({
         "params": [{"name": "year", "default": 2013}, {"name": "root", "value": "/data"}],
-        "data": [{"name": "flights", "files": {"url": "$(params.root)/$(params.year)/*.csv"}}],
+        "data": [{"name": "flights", "files": {"url": "$(params.root)/$(params.year)/*.csv", "format": "Text"}}],
         "steps": [{
             "name": "count",
             "over": {"data": "flights", "split": {"bytes": "1Ki"}},

@@ -1,16 +1,21 @@
 //! Splitting files into partitions: a cover. The union of the partitions is the input, each record once.
 //!
-//! By `files`, a partition is so many whole files in their order. By `bytes`, it is a range of one file's bytes, of which
-//! it gets the records that begin there: [`LineCover`] finds them. Files are never joined by `bytes`; an empty file has no
-//! records, hence no partition there, but is a file by `files`.
+//! By `files`, a partition is so many whole files in their order. By `bytes`, a partition of text is a range of one file's bytes,
+//! of which it gets the records that begin there: [`LineCover`] finds them. What lines alone do not tell (records of CSV, their
+//! number, row groups of Parquet) is found by looking into the files once, [`RecordScan`], and pinned. Files are never joined but
+//! by `files`; an empty file has no records, hence no partition, but is a file by `files`.
 
 use std::ops::Range;
 
 use braid_crds::{limits, worker::FilesSource};
 
+mod fit;
 mod line;
+mod records;
 
+pub use fit::{Packing, check, packing};
 pub use line::LineCover;
+pub use records::{CUTS, HEADER_BYTES, RecordScan, Records, ScanError, Unit};
 
 /// How files are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,17 @@ pub enum Split {
     Files(u64),
     /// So many bytes of one file to a partition, at least one; the last of a file may have fewer.
     Bytes(u64),
+    /// So many records of one file to a partition, at least one; the last of a file may have fewer.
+    Rows(u64),
+    /// So many row groups of one file to a partition, at least one; the last of a file may have fewer.
+    RowGroups(u64),
+}
+
+impl Split {
+    fn unit(self) -> u64 {
+        let (Self::Files(unit) | Self::Bytes(unit) | Self::Rows(unit) | Self::RowGroups(unit)) = self;
+        unit
+    }
 }
 
 /// What one partition reads.
@@ -37,14 +53,31 @@ pub enum Piece {
         /// The file's size.
         size: u64,
     },
+    /// One of the parts that were found in a file.
+    Part {
+        /// The file's place in the list.
+        file: usize,
+        /// Which of them.
+        part: usize,
+    },
 }
 
 /// Why files cannot be cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CoverError {
-    /// Neither `files` nor `bytes`, or both.
-    #[error("a split needs exactly one of files and bytes, at least 1")]
+    /// None of the four, or several.
+    #[error("a split needs exactly one of files, bytes, rows and rowGroups, at least 1")]
     NoSplit,
+    /// The format has no such records.
+    #[error("data of format {format} cannot be split by {by}: {instead}")]
+    Format {
+        /// The format; `none` where there is none.
+        format: &'static str,
+        /// The field of the split.
+        by: &'static str,
+        /// What can be done.
+        instead: &'static str,
+    },
     /// Too many partitions.
     #[error("the files give more than 2^40 partitions; choose a larger split")]
     TooMany,
@@ -54,9 +87,11 @@ impl TryFrom<&FilesSource> for Split {
     type Error = CoverError;
 
     fn try_from(source: &FilesSource) -> Result<Self, CoverError> {
-        match (u64::try_from(source.files), source.bytes) {
-            (Ok(files @ 1..), 0) => Ok(Self::Files(files)),
-            (Ok(0), bytes @ 1..) => Ok(Self::Bytes(bytes)),
+        match (source.files, source.bytes, source.rows, source.row_groups) {
+            (files @ 1.., 0, 0, 0) => u64::try_from(files).map(Self::Files).map_err(|_| CoverError::NoSplit),
+            (0, bytes @ 1.., 0, 0) => Ok(Self::Bytes(bytes)),
+            (0, 0, rows @ 1.., 0) => Ok(Self::Rows(rows)),
+            (0, 0, 0, groups @ 1..) => Ok(Self::RowGroups(groups)),
             _ => Err(CoverError::NoSplit),
         }
     }
@@ -66,8 +101,10 @@ impl TryFrom<&FilesSource> for Split {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cover {
     split: Split,
-    /// For `Bytes`: the first partition of each file and its size; without empty files.
+    /// For all but `Files`: the first partition of each file and its size; without files that have none.
     starts: Vec<Start>,
+    /// Each file's partitions were found by looking into it.
+    counted: bool,
     files: usize,
     partitions: u64,
 }
@@ -80,38 +117,55 @@ struct Start {
 }
 
 impl Cover {
-    /// Cuts files of these sizes, in their order.
+    /// Cuts files of these sizes, in their order, by `files` or by `bytes`.
     pub fn new(split: Split, sizes: impl IntoIterator<Item = u64>) -> Result<Self, CoverError> {
-        let (Split::Files(unit) | Split::Bytes(unit)) = split;
-        if unit == 0 {
+        let of_file = |size: u64| match split {
+            Split::Bytes(unit) if unit > 0 => Ok(size.div_ceil(unit)),
+            Split::Files(1..) => Ok(0),
+            _ => Err(CoverError::NoSplit),
+        };
+        Self::cut(split, false, sizes.into_iter().map(|size| Ok((size, of_file(size)?))))
+    }
+
+    /// Cuts files in which so many partitions were found.
+    pub fn counted(split: Split, counts: impl IntoIterator<Item = u64>) -> Result<Self, CoverError> {
+        Self::cut(split, true, counts.into_iter().map(|count| Ok((count, count))))
+    }
+
+    fn cut(
+        split: Split,
+        counted: bool,
+        files: impl Iterator<Item = Result<(u64, u64), CoverError>>,
+    ) -> Result<Self, CoverError> {
+        if split.unit() == 0 {
             return Err(CoverError::NoSplit);
         }
-        let (mut starts, mut files, mut partitions) = (Vec::new(), 0_usize, 0_u64);
-        for size in sizes {
-            if let Split::Bytes(bytes) = split
-                && size > 0
-            {
-                starts.push(Start {
-                    partition: partitions,
-                    file: files,
+        let mut cover = Self {
+            split,
+            starts: Vec::new(),
+            counted,
+            files: 0,
+            partitions: 0,
+        };
+        for file in files {
+            let (size, partitions) = file?;
+            if partitions > 0 {
+                cover.starts.push(Start {
+                    partition: cover.partitions,
+                    file: cover.files,
                     size,
                 });
-                partitions = partitions.saturating_add(size.div_ceil(bytes));
+                cover.partitions = cover.partitions.saturating_add(partitions);
             }
-            files += 1;
+            cover.files += 1;
         }
         if let Split::Files(unit) = split {
-            partitions = (files as u64).div_ceil(unit);
+            cover.partitions = (cover.files as u64).div_ceil(unit);
         }
-        if partitions >= limits::PARTITIONS {
+        if cover.partitions >= limits::PARTITIONS {
             return Err(CoverError::TooMany);
         }
-        Ok(Self {
-            split,
-            starts,
-            files,
-            partitions,
-        })
+        Ok(cover)
     }
 
     /// How many partitions.
@@ -126,24 +180,28 @@ impl Cover {
         if partition >= self.partitions {
             return None;
         }
-        match self.split {
-            Split::Files(unit) => {
-                let first = usize::try_from(partition.checked_mul(unit)?).ok()?;
-                let unit = usize::try_from(unit).unwrap_or(usize::MAX);
-                Some(Piece::Files(first..first.saturating_add(unit).min(self.files)))
-            }
-            Split::Bytes(unit) => {
-                let after = self.starts.partition_point(|start| start.partition <= partition);
-                let held = self.starts.get(after.checked_sub(1)?)?;
-                let start = (partition - held.partition).checked_mul(unit)?;
-                Some(Piece::Bytes {
-                    file: held.file,
-                    start,
-                    end: start.saturating_add(unit).min(held.size),
-                    size: held.size,
-                })
-            }
+        if let Split::Files(unit) = self.split {
+            let first = usize::try_from(partition.checked_mul(unit)?).ok()?;
+            let unit = usize::try_from(unit).unwrap_or(usize::MAX);
+            return Some(Piece::Files(first..first.saturating_add(unit).min(self.files)));
         }
+        let after = self.starts.partition_point(|start| start.partition <= partition);
+        let held = self.starts.get(after.checked_sub(1)?)?;
+        let part = partition - held.partition;
+        if self.counted {
+            return Some(Piece::Part {
+                file: held.file,
+                part: usize::try_from(part).ok()?,
+            });
+        }
+        let unit = self.split.unit();
+        let start = part.checked_mul(unit)?;
+        Some(Piece::Bytes {
+            file: held.file,
+            start,
+            end: start.saturating_add(unit).min(held.size),
+            size: held.size,
+        })
     }
 }
 

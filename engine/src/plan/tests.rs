@@ -24,19 +24,84 @@ fn files() -> impl Strategy<Value = Vec<PlannedFile>> {
     })
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
-    let split = prop_oneof![
-        (1..100_000_u64).prop_map(Split::Files),
-        (1_u64 << 20..1 << 40).prop_map(Split::Bytes),
+/// Files with what could have been found in them.
+fn file_plan() -> impl Strategy<Value = FilePlan> {
+    let plain = |format: &'static [Option<Format>]| prop::sample::select(format);
+    let split = |format: Option<Format>| match format {
+        None => (1..100_000_u64).prop_map(Split::Files).boxed(),
+        Some(Format::Parquet) => prop_oneof![
+            (1..100_000_u64).prop_map(Split::Files),
+            (1..9_u64).prop_map(Split::RowGroups)
+        ]
+        .boxed(),
+        Some(_) => prop_oneof![
+            (1..100_000_u64).prop_map(Split::Files),
+            (1_u64 << 20..1 << 40).prop_map(Split::Bytes),
+            (1..100_000_u64).prop_map(Split::Rows),
+        ]
+        .boxed(),
+    };
+    let formats = &[
+        None,
+        Some(Format::Text),
+        Some(Format::Csv),
+        Some(Format::JsonLines),
+        Some(Format::Parquet),
     ];
+    let format_and_split = plain(formats).prop_flat_map(move |format| (Just(format), split(format)));
+    let looks = prop::collection::vec((any::<u32>(), prop::collection::btree_set(any::<u64>(), 0..9)), 30);
+    (files(), format_and_split, looks).prop_map(|(files, (format, split), looks)| {
+        let found = match FilePlan::needs(format, split) {
+            Needs::Nothing => Found::Nothing,
+            Needs::RowGroups => Found::RowGroups(looks.iter().map(|(n, _)| n % 100).take(files.len()).collect()),
+            Needs::Records => Found::Records(
+                files
+                    .iter()
+                    .zip(&looks)
+                    .map(|(file, (header, starts))| {
+                        let header = u64::from(*header).min(file.size);
+                        let inside: std::collections::BTreeSet<u64> = (starts.iter())
+                            .filter(|_| header < file.size)
+                            .map(|start| header + start % (file.size - header))
+                            .collect();
+                        Records {
+                            header,
+                            starts: inside.into_iter().collect(),
+                        }
+                    })
+                    .collect(),
+            ),
+        };
+        FilePlan::with(files, format, split, found).unwrap()
+    })
+}
+
+fn reads() -> impl Strategy<Value = Vec<Read>> {
+    let format = prop::sample::select(&[None, Some(Format::Csv), Some(Format::Parquet)]);
+    let lists = prop::collection::btree_map("[a-z]{1,3}", (files(), format), 0..4);
+    lists.prop_map(|lists| {
+        lists
+            .into_iter()
+            .map(|(data, (files, format))| Read {
+                data: data.into(),
+                format,
+                files,
+            })
+            .collect()
+    })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
     let item = prop_oneof![
         any::<i64>().prop_map(|n| json!(n)),
         ".{0,9}".prop_map(|t| json!({"b": t, "a": [t]}))
     ];
-    prop_oneof![
-        (files(), split).prop_map(|(files, split)| Plan::Files(FilePlan::new(files, split).unwrap())),
-        prop::collection::vec(item, 0..20).prop_map(|items| Plan::items(items).unwrap()),
-    ]
+    let body = prop_oneof![
+        4 => file_plan().prop_map(Plan::from),
+        2 => prop::collection::vec(item, 0..20).prop_map(|items| Plan::items(items).unwrap()),
+        1 => Just(Plan::numbers()),
+    ];
+    (body, reads()).prop_map(|(plan, reads)| plan.reading(reads).unwrap())
 }
 
 fn specs(plan: &Plan) -> (PlanDigest, Vec<PlanSpec>) {
@@ -86,7 +151,7 @@ proptest! {
 #[test]
 fn partitions_are_what_was_planned() {
     let list = vec![file("a", 10, 1), file("b", 0, 2), file("c", 5, 3)];
-    let by_bytes = Plan::Files(FilePlan::new(list.clone(), Split::Bytes(4)).unwrap());
+    let by_bytes = Plan::from(FilePlan::new(list.clone(), Some(Format::Text), Split::Bytes(4)).unwrap());
     assert_eq!(by_bytes.partitions(), 5);
     let (c, a) = (&list[2], &list[0]);
     assert_eq!(
@@ -106,7 +171,7 @@ fn partitions_are_what_was_planned() {
         })
     );
     assert_eq!(by_bytes.partition(5), None);
-    let by_files = Plan::Files(FilePlan::new(list.clone(), Split::Files(2)).unwrap());
+    let by_files = Plan::from(FilePlan::new(list.clone(), None, Split::Files(2)).unwrap());
     assert_eq!(by_files.partition(0), Some(Partition::Files(&list[..2])));
     assert_eq!(by_files.partition(1), Some(Partition::Files(&list[2..])));
     assert_eq!(by_files.partition(2), None);
@@ -125,13 +190,13 @@ fn lists_out_of_order_are_refused() {
     for paths in [["b", "a"], ["a", "a"]] {
         let files = paths.map(|path| file(path, 1, 1)).to_vec();
         assert_eq!(
-            FilePlan::new(files, Split::Files(1)),
+            FilePlan::new(files, None, Split::Files(1)),
             Err(PlanError::Order(paths[1].into()))
         );
     }
     let long = "x".repeat(PATH_BYTES + 1);
     assert!(matches!(
-        FilePlan::new(vec![file(&long, 1, 1)], Split::Files(1)),
+        FilePlan::new(vec![file(&long, 1, 1)], None, Split::Files(1)),
         Err(PlanError::Path(_))
     ));
     assert!(matches!(
@@ -156,7 +221,7 @@ fn large_plans_take_several_objects() {
         .map(|_| file(&format!("{:016x}{:016x}", word(), word()), word() >> 20, 0))
         .collect();
     list.sort_by(|left, right| left.path.cmp(&right.path));
-    let plan = Plan::Files(FilePlan::new(list, Split::Files(1)).unwrap());
+    let plan = Plan::from(FilePlan::new(list, None, Split::Files(1)).unwrap());
     let (digest, mut specs) = specs(&plan);
     assert!((2..=8).contains(&specs.len()), "{} objects", specs.len());
     specs.reverse();
@@ -199,7 +264,7 @@ fn short_entries_of_long_paths_are_cut_off() {
 
 #[test]
 fn the_same_files_have_the_same_names() {
-    let plan = |modified| Plan::Files(FilePlan::new(vec![file("a", 1, modified)], Split::Files(1)).unwrap());
+    let plan = |modified| Plan::from(FilePlan::new(vec![file("a", 1, modified)], None, Split::Files(1)).unwrap());
     let names = |modified, step| -> Vec<String> {
         let encoded = plan(modified).encode().unwrap();
         encoded
@@ -221,4 +286,71 @@ fn the_same_files_have_the_same_names() {
     assert!(holds_same(&there, &ours[0]));
     there.data.push('=');
     assert!(!holds_same(&there, &ours[0]));
+}
+
+#[test]
+fn what_was_found_must_go_with_the_files() {
+    let csv = |header, starts: &[u64]| {
+        let records = Records {
+            header,
+            starts: starts.to_vec(),
+        };
+        let found = Found::Records(vec![records]);
+        FilePlan::with(vec![file("a", 10, 1)], Some(Format::Csv), Split::Rows(1), found)
+    };
+    let plan = Plan::from(csv(3, &[3, 7]).unwrap());
+    let records = |start, end| {
+        Partition::Records {
+            file: &PlannedFile {
+                path: "a".into(),
+                size: 10,
+                modified_nanos: 1,
+            },
+            header: 3,
+            start,
+            end,
+        } == plan.partition(u64::from(start == 7)).unwrap()
+    };
+    assert!(records(3, 7) && records(7, 10) && plan.partition(2).is_none());
+    for (header, starts) in [(11, &[][..]), (3, &[2]), (3, &[10]), (3, &[4, 4]), (3, &[5, 4])] {
+        assert_eq!(csv(header, starts), Err(PlanError::Found), "{header} {starts:?}");
+    }
+    let none = FilePlan::new(vec![file("a", 10, 1)], Some(Format::Csv), Split::Rows(1));
+    assert_eq!(none, Err(PlanError::Found));
+    let groups = Found::RowGroups(vec![5]);
+    let plan = FilePlan::with(
+        vec![file("a", 10, 1)],
+        Some(Format::Parquet),
+        Split::RowGroups(2),
+        groups,
+    );
+    let plan = Plan::from(plan.unwrap());
+    let last = match plan.partition(2) {
+        Some(Partition::RowGroups { groups, .. }) => groups,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((plan.partitions(), last), (3, 4..5));
+}
+
+#[test]
+fn files_of_one_directory_keep_names_of_their_own() {
+    let files = |paths: &[&str]| paths.iter().map(|path| file(path, 1, 1)).collect::<Vec<_>>();
+    for (paths, name) in [
+        (&["a.csv", "a.csv.gz"][..], "a.csv"),
+        (&["b.csv.gz", "b.csv.zst"], "b.csv"),
+    ] {
+        let together = FilePlan::new(files(paths), Some(Format::Csv), Split::Files(2));
+        assert_eq!(together, Err(PlanError::SameName(name.into())));
+        assert!(FilePlan::new(files(paths), Some(Format::Csv), Split::Files(1)).is_ok());
+        assert!(FilePlan::new(files(paths), None, Split::Files(2)).is_ok());
+        let read = Read {
+            data: "d".into(),
+            format: Some(Format::Csv),
+            files: files(paths),
+        };
+        assert_eq!(
+            Plan::numbers().reading(vec![read]),
+            Err(PlanError::SameName(name.into()))
+        );
+    }
 }

@@ -35,6 +35,10 @@ pub enum Rule {
     UnknownData,
     /// `pool` names a pool that there is not.
     UnknownPool,
+    /// A way to cut that the data's format has not.
+    SplitFormat,
+    /// A way to cut that packed files have not.
+    SplitPacked,
     /// More of a pod than a pool may carry.
     PodClassTooLarge,
     /// More bytes of items than an object may carry.
@@ -80,6 +84,8 @@ impl Rule {
             Self::Cycle,
             Self::UnknownData,
             Self::UnknownPool,
+            Self::SplitFormat,
+            Self::SplitPacked,
             Self::PodClassTooLarge,
             Self::ItemsTooLarge,
             Self::MatrixTooLarge,

@@ -119,7 +119,6 @@ fn card(spec: &WorkflowSpec, step: &Step, index: usize, problems: &mut Problems)
             variable.value = variable.value.replace("$(", "$$(");
         }
     }
-    let used = step.over.as_ref().and_then(|over| over.data.clone());
     for data in &mut spec.data {
         if known(&data.files.url) != Some(true) {
             data.files.url = data.files.url.replace("$(", "$$(");
@@ -144,12 +143,8 @@ fn card(spec: &WorkflowSpec, step: &Step, index: usize, problems: &mut Problems)
             (None, None) => format!("spec.steps[{index}].run.env"),
         }
     };
-    let url = |spec: &WorkflowSpec| {
-        let at = spec
-            .data
-            .iter()
-            .position(|data| Some(&data.name) == used.as_ref())
-            .unwrap_or_default();
+    let url = |used: &str| {
+        let at = spec.data.iter().position(|data| data.name == used).unwrap_or_default();
         format!("spec.data[{at}].files.url")
     };
     let (rule, path) = match &error {
@@ -157,8 +152,8 @@ fn card(spec: &WorkflowSpec, step: &Step, index: usize, problems: &mut Problems)
         CardError::EnvTooLong { name, .. } => (Rule::CardTooLarge, env(name)),
         CardError::Env { name, .. } => (Rule::NoValue, env(name)),
         CardError::Nul { name } => (Rule::Nul, env(name)),
-        CardError::Url { .. } | CardError::BadUrl { .. } => (Rule::NoValue, url(&spec)),
-        // Told at `over.data`.
+        CardError::Url { name, .. } | CardError::BadUrl { name, .. } => (Rule::NoValue, url(name)),
+        // Told at `over.data` or `reads`.
         CardError::UnknownData(_) => return,
     };
     if problems

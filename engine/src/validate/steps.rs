@@ -2,12 +2,13 @@
 
 use braid_crds::{
     WorkflowSpec,
-    workflow::{Matrix, Retry, Step},
+    workflow::{Files, Matrix, Retry, Split, Step},
 };
 
 use super::{Problems, Rule, suggest};
 use crate::{
     card,
+    cover::{self, CoverError},
     dag::{Dag, DagError},
     matrix::{self, MatrixError},
 };
@@ -21,6 +22,7 @@ pub(super) fn check(spec: &WorkflowSpec, problems: &mut Problems) {
         let path = format!("spec.steps[{index}]");
         named_all &= after(spec, step, &path, problems);
         over(spec, step, &path, problems);
+        reads(spec, step, &path, problems);
         let results = step.results.iter().map(|result| result.name.as_str());
         problems.duplicates(&format!("{path}.results"), "results", results);
         let env = step.run.env.iter().map(|variable| variable.name.as_str());
@@ -90,16 +92,16 @@ fn after(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) 
 
 fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
     let Some(over) = &step.over else { return };
-    if let Some(name) = &over.data
-        && !spec.data.iter().any(|data| data.name == *name)
-    {
-        let help = suggest(name, "data", spec.data.iter().map(|data| data.name.as_str()));
-        problems.add(
-            Rule::UnknownData,
-            format!("{path}.over.data"),
-            format!("there is no data {name:?}"),
-            help,
-        );
+    if let Some(name) = &over.data {
+        match spec.data.iter().find(|data| data.name == *name) {
+            None => unknown_data(spec, name, format!("{path}.over.data"), problems),
+            Some(data) => cut(
+                &data.files,
+                over.split.as_ref(),
+                &format!("{path}.over.split"),
+                problems,
+            ),
+        }
     }
     if let Some(items) = &over.items {
         let bytes: usize = items.iter().map(|item| item.to_string().len() + 1).sum();
@@ -114,6 +116,51 @@ fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
     }
     if let Some(axes) = &over.matrix {
         matrix(axes, &format!("{path}.over.matrix"), problems);
+    }
+}
+
+fn unknown_data(spec: &WorkflowSpec, name: &str, path: String, problems: &mut Problems) {
+    let help = suggest(name, "data", spec.data.iter().map(|data| data.name.as_str()));
+    problems.add(Rule::UnknownData, path, format!("there is no data {name:?}"), help);
+}
+
+/// Whether the data can be cut so.
+fn cut(files: &Files, split: Option<&Split>, path: &str, problems: &mut Problems) {
+    let Some(split) = split else { return };
+    // The units do not matter here; that there is exactly one is the schema's matter.
+    let cut = match (split.files, &split.bytes, split.rows, split.row_groups) {
+        (Some(_), None, None, None) => cover::Split::Files(1),
+        (None, Some(_), None, None) => cover::Split::Bytes(1),
+        (None, None, Some(_), None) => cover::Split::Rows(1),
+        (None, None, None, Some(_)) => cover::Split::RowGroups(1),
+        _ => return,
+    };
+    match cover::check(files.format, cut) {
+        Err(CoverError::Format { format, by, instead }) => problems.add(
+            Rule::SplitFormat,
+            format!("{path}.{by}"),
+            match files.format {
+                None => format!("data without a format cannot be split by {by}"),
+                Some(_) => format!("data of format {format} cannot be split by {by}"),
+            },
+            instead,
+        ),
+        Err(_) => {}
+        Ok(()) => {
+            let packed = cover::packing(&files.url, files.format);
+            if let (Some((packing, _)), false) = (packed, matches!(cut, cover::Split::Files(_))) {
+                problems.add(
+                    Rule::SplitPacked,
+                    path,
+                    format!(
+                        "{} is packed with {}, which can only be read from its beginning",
+                        files.url,
+                        packing.as_str()
+                    ),
+                    "use split: {files: N}, or unpack the files",
+                );
+            }
+        }
     }
 }
 
@@ -163,6 +210,18 @@ pub(super) fn defaults(spec: &WorkflowSpec, problems: &mut Problems) {
     ] {
         if timeout.as_ref().is_some_and(|timeout| timeout.get().is_zero()) {
             zero_timeout(problems, &format!("{path}.{field}"));
+        }
+    }
+}
+
+fn reads(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
+    for (at, read) in step.reads.iter().enumerate() {
+        let path = format!("{path}.reads[{at}].data");
+        if !spec.data.iter().any(|data| data.name == read.data) {
+            unknown_data(spec, &read.data, path, problems);
+        } else if step.reads.iter().take(at).any(|other| other.data == read.data) {
+            let message = format!("data {:?} is read twice", read.data);
+            problems.add(Rule::Duplicate, path, message, "take one out");
         }
     }
 }

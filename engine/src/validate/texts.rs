@@ -29,9 +29,8 @@ pub(super) fn check(spec: &WorkflowSpec, dag: Option<&Dag>, problems: &mut Probl
             .steps
             .iter()
             .filter(|step| {
-                step.over
-                    .as_ref()
-                    .is_some_and(|over| over.data.as_ref() == Some(&data.name))
+                step.reads.iter().any(|read| read.data == data.name)
+                    || (step.over.as_ref()).is_some_and(|over| over.data.as_ref() == Some(&data.name))
             })
             .map(|step| step.name.as_str())
             .collect();

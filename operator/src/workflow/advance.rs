@@ -146,8 +146,13 @@ impl Pass<'_> {
                     continue;
                 };
                 if let Some(plan) = &commit.plan {
-                    step.plan = Some(plan.clone());
-                    step.partitions.total = plan.partitions;
+                    // Numbers need no list: a worker's plan for them says only what they read.
+                    let partitions = step.plan.as_ref().map_or(plan.partitions, |known| known.partitions);
+                    step.plan = Some(PlanRef {
+                        partitions,
+                        ..plan.clone()
+                    });
+                    step.partitions.total = partitions;
                     step.phase = Phase::Running;
                     return;
                 }
@@ -456,14 +461,14 @@ fn start(spec: &Step, step: &mut StepStatus, now: Timestamp) {
             ..PlanRef::default()
         }),
     };
-    step.phase = if step.plan.is_some() {
+    step.phase = if step.plan.is_some() && spec.reads.is_empty() {
         Phase::Running
     } else {
         Phase::Planning
     };
     step.partitions.total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
     // A round of nothing ends as others do.
-    if step.phase == Phase::Running && step.partitions.total == 0 && spec.repeat.is_none() {
+    if step.plan.is_some() && step.partitions.total == 0 && spec.repeat.is_none() {
         finish(step, Phase::Succeeded, now);
     }
 }

@@ -312,7 +312,7 @@ impl Pass<'_> {
         for step in planned
             .steps
             .iter_mut()
-            .filter(|step| step.phase == Phase::Planning && step.stopping.is_none())
+            .filter(|step| step.phase == Phase::Planning && step.plan.is_none() && step.stopping.is_none())
         {
             let declared = self
                 .workflow
@@ -327,7 +327,9 @@ impl Pass<'_> {
                     let plan = self.context.stage(KIND, Stage::Plan, making).await?;
                     step.partitions.total = plan.partitions;
                     step.plan = Some(plan);
-                    step.phase = Phase::Running;
+                    if declared.is_some_and(|declared| declared.reads.is_empty()) {
+                        step.phase = Phase::Running;
+                    }
                 }
                 Some(Err(message)) => {
                     step.stopping = Some(Fatal {
@@ -362,7 +364,8 @@ impl Pass<'_> {
                 continue;
             };
             let built = match step.phase {
-                Phase::Planning => program(&self.workflow, declared, status, None).ok(),
+                // For items that were listed already, with the list's pieces.
+                Phase::Planning => program(&self.workflow, declared, status, step.plan.as_ref()).ok(),
                 Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
                     let known = self.memory.cards.get(&(step.name.clone(), step.round)).cloned();
                     known

@@ -52,12 +52,9 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
         let source = variable.value_from.as_ref()?;
         Some(json!({"name": variable.name, "valueFrom": source}))
     });
-    let data = step.over.as_ref().and_then(|over| over.data.as_ref());
-    let data = workflow
-        .spec
-        .data
-        .iter()
-        .filter(|declared| Some(&declared.name) == data);
+    let over = step.over.as_ref().and_then(|over| over.data.as_ref());
+    let data = (workflow.spec.data.iter())
+        .filter(|declared| Some(&declared.name) == over || step.reads.iter().any(|read| read.data == declared.name));
     PodClass {
         data: data
             .filter_map(|data| {

@@ -188,8 +188,9 @@ impl Settling<'_> {
 
     /// Gives the listing of a step's data to one worker.
     fn order_plan(&self, step: &Step, status: &StepStatus, specs: &mut [WorkerSpec]) {
-        // Items are planned by the operator itself.
-        if step.over.as_ref().is_some_and(items::are_of) {
+        // Items are planned by the operator itself; what is read beside them, by a worker that adds it.
+        let items = step.over.as_ref().is_some_and(items::are_of);
+        if items && (step.reads.is_empty() || status.plan.is_none()) {
             return;
         }
         let stopped = self.stop(step, status).is_some();

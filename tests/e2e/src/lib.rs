@@ -89,6 +89,17 @@ impl Home {
         self.write(&format!("{name}.json"), workflow.to_string())
     }
 
+    /// What `braid` with these arguments ends with, and writes to standard output.
+    pub fn braid(&self, args: &[&str]) -> (i32, String) {
+        let output = Command::new(braid())
+            .args(args)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap();
+        let code = output.status.code().unwrap();
+        (code, String::from_utf8(output.stdout).unwrap())
+    }
+
     /// Starts `braid run` on a manifest, with two workers.
     pub fn start(&self, manifest: &Path, more: &[&str]) -> Running {
         self.start_logged(manifest, more, None)

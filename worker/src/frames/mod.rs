@@ -22,7 +22,7 @@ pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 
 /// The version of the protocol; the first frame of each side carries it.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;

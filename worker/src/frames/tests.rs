@@ -26,10 +26,16 @@ fn input() -> impl Strategy<Value = InputShape> {
 fn to_shim() -> impl Strategy<Value = ToShim> {
     let program = (
         (any::<u8>(), any::<u16>(), vec(".{0,20}", 0..4), option::of(".{0,200}")),
-        (vec(".{0,20}", 0..4), pairs(), any::<u64>(), option::of(any::<u32>())),
+        (
+            vec(".{0,20}", 0..4),
+            pairs(),
+            any::<u64>(),
+            option::of(any::<u32>()),
+            any::<bool>(),
+        ),
     )
         .prop_map(
-            |((slot, concurrency, command, script), (args, env, grace_millis, results_limit))| {
+            |((slot, concurrency, command, script), (args, env, grace_millis, results_limit, sides))| {
                 ToShim::Program(ProgramFrame {
                     slot,
                     concurrency,
@@ -39,6 +45,7 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
                     env,
                     grace_millis,
                     results_limit,
+                    sides,
                 })
             },
         );
@@ -57,7 +64,14 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
         any::<u16>().prop_map(|version| ToShim::Hello { version }),
         program,
         start,
-        (any::<u64>(), ".{0,60}").prop_map(|(attempt, path)| ToShim::InputFile { attempt, path }),
+        (any::<u64>(), ".{0,60}", any::<u64>(), any::<bool>()).prop_map(|(attempt, path, skip, lines)| {
+            ToShim::InputFile {
+                attempt,
+                path,
+                skip,
+                lines,
+            }
+        }),
         (any::<u64>(), bytes(300)).prop_map(|(attempt, data)| ToShim::InputData { attempt, data }),
         any::<u64>().prop_map(|attempt| ToShim::InputEnd { attempt }),
         any::<u64>().prop_map(|attempt| ToShim::Kill { attempt }),

@@ -15,6 +15,34 @@ pub enum ToShim {
     },
     /// Fills a slot with a program. The slot must have no attempt that has not ended.
     Program(ProgramFrame),
+    /// A directory of files for all attempts of a program begins. No attempt of it starts before [`Self::SideEnd`].
+    Side {
+        /// The program's slot.
+        slot: u8,
+        /// The variable that names the directory.
+        variable: String,
+        /// The length of its files in bytes together, as a hint where to put them.
+        length: u64,
+    },
+    /// The next file of that directory begins.
+    SideFile {
+        /// The program's slot.
+        slot: u8,
+        /// Where the file is to be, below the directory: relative, without `..`.
+        path: String,
+    },
+    /// The next bytes of that file.
+    SideData {
+        /// The program's slot.
+        slot: u8,
+        /// At most [`super::CHUNK`] bytes.
+        data: Bytes,
+    },
+    /// All directories of the program are whole.
+    SideEnd {
+        /// The program's slot.
+        slot: u8,
+    },
     /// An attempt. Its input follows, before any other attempt's, unless it has none.
     Start(StartFrame),
     /// The next file of an input of several begins.
@@ -23,6 +51,10 @@ pub enum ToShim {
         attempt: u64,
         /// Where the file is to be, below the directory of the input: relative, without `..`.
         path: String,
+        /// So many of its first bytes are left out on standard input.
+        skip: u64,
+        /// On standard input its last line is ended, if it is not and more follows.
+        lines: bool,
     },
     /// The next bytes of the file that is being sent.
     InputData {
@@ -77,6 +109,8 @@ pub struct ProgramFrame {
     pub grace_millis: u64,
     /// The most bytes that a results file may have; `None`: the program gives no results.
     pub results_limit: Option<u32>,
+    /// Directories of files follow, with [`ToShim::SideEnd`] behind the last.
+    pub sides: bool,
 }
 
 /// One attempt at one partition.
@@ -132,6 +166,7 @@ impl Frame for ToShim {
                 put_list(out, &program.env, put_pair);
                 out.put_u64_le(program.grace_millis);
                 put_optional(out, program.results_limit, BufMut::put_u32_le);
+                out.put_u8(u8::from(program.sides));
             }
             Self::Start(start) => {
                 out.put_u8(3);
@@ -152,10 +187,17 @@ impl Frame for ToShim {
                     }
                 }
             }
-            Self::InputFile { attempt, path } => {
+            Self::InputFile {
+                attempt,
+                path,
+                skip,
+                lines,
+            } => {
                 out.put_u8(4);
                 out.put_u64_le(*attempt);
                 put_bytes(out, path.as_bytes());
+                out.put_u64_le(*skip);
+                out.put_u8(u8::from(*lines));
             }
             Self::InputData { attempt, data } => {
                 out.put_u8(5);
@@ -182,6 +224,26 @@ impl Frame for ToShim {
                 out.put_u8(10);
                 put_bytes(out, key.bytes());
             }
+            Self::Side { slot, variable, length } => {
+                out.put_u8(11);
+                out.put_u8(*slot);
+                put_bytes(out, variable.as_bytes());
+                out.put_u64_le(*length);
+            }
+            Self::SideFile { slot, path } => {
+                out.put_u8(12);
+                out.put_u8(*slot);
+                put_bytes(out, path.as_bytes());
+            }
+            Self::SideData { slot, data } => {
+                out.put_u8(13);
+                out.put_u8(*slot);
+                put_bytes(out, data);
+            }
+            Self::SideEnd { slot } => {
+                out.put_u8(14);
+                out.put_u8(*slot);
+            }
         }
     }
 
@@ -199,6 +261,7 @@ impl Frame for ToShim {
                 env: body.list("env", Fields::pair)?,
                 grace_millis: body.u64("grace")?,
                 results_limit: body.optional("results", Fields::u32)?,
+                sides: body.bool("sides")?,
             }),
             3 => Self::Start(StartFrame {
                 attempt: body.u64("attempt")?,
@@ -220,6 +283,8 @@ impl Frame for ToShim {
             4 => Self::InputFile {
                 attempt: body.u64("attempt")?,
                 path: body.text("path")?,
+                skip: body.u64("skip")?,
+                lines: body.bool("lines")?,
             },
             5 => Self::InputData {
                 attempt: body.u64("attempt")?,
@@ -238,6 +303,20 @@ impl Frame for ToShim {
                 nonce: body.u64("nonce")?,
             },
             10 => Self::Key { key: body.key("key")? },
+            11 => Self::Side {
+                slot: body.u8("slot")?,
+                variable: body.text("variable")?,
+                length: body.u64("length")?,
+            },
+            12 => Self::SideFile {
+                slot: body.u8("slot")?,
+                path: body.text("path")?,
+            },
+            13 => Self::SideData {
+                slot: body.u8("slot")?,
+                data: body.bytes("data")?,
+            },
+            14 => Self::SideEnd { slot: body.u8("slot")? },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -82,3 +82,5 @@ fn what_cannot_be_a_pattern_is_told() {
         assert!(error.contains(says), "{pattern}: {error}");
     }
 }
+
+mod formats;

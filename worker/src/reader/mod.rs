@@ -5,7 +5,10 @@
 //! succeeded ([`recheck`]), so what it gave counts only for the planned bytes. A change that leaves size and time as they were, or
 //! falls within one tick of the file system's clock, is not seen. Bytes are not held in memory: user code is
 //! given parts of open files, so a partition may be as large as its file. Only the many small files of one partition are read
-//! at once, up to [`SMALL_TOTAL`]; beyond that at most [`OPEN_FILES`] files stay open, and more is a clear failure.
+//! at once, up to [`SMALL_TOTAL`]; beyond that [`OPEN_FILES`] files are opened at once, the others when it is their turn.
+//!
+//! Packed files are unpacked on their way ([`unpack`]), row groups come as a file of their own ([`rowgroups`]), and where CSV is
+//! cut, each part begins with the header.
 
 use std::{
     fs::{File, Metadata},
@@ -15,26 +18,33 @@ use std::{
     sync::Arc,
 };
 
+use braid_crds::workflow::Format;
 use braid_engine::{
+    cover::packing,
     plan::{Partition, Plan, PlannedFile},
     retry::Reason,
 };
 use bytes::Bytes;
 
+use self::{headers::Headers, rowgroups::Footers, source::Source};
 use crate::{
     ground::Ground,
-    runner::{Data, Input},
+    runner::{Data, Input, InputFile},
 };
 
+mod headers;
 pub(crate) mod lines;
 pub(crate) mod plans;
+pub(crate) mod rowgroups;
+mod source;
+pub(crate) mod unpack;
 
 /// Files up to this size are read at once where a partition has many, in bytes.
 const SMALL_FILE: u64 = 1 << 20;
 /// So much of one partition is read at once, in bytes.
 const SMALL_TOTAL: u64 = 16 << 20;
-/// So many files of one partition may be open.
-const OPEN_FILES: usize = 256;
+/// So many files of one partition are opened at once.
+const OPEN_FILES: usize = 64;
 
 /// Why a partition's input is not there.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +65,16 @@ pub(crate) enum InputError {
         /// Why.
         source: io::Error,
     },
-    /// More large files than can be open.
+    /// CSV files of one partition that are not of one kind.
     #[error(
-        "the partition has more than {OPEN_FILES} files beyond its first {SMALL_TOTAL} bytes; choose a smaller split.files"
+        "{path} has not the header of {first}, and both come to one partition; make them alike, or choose split: {{files: 1}}"
     )]
-    TooManyFiles,
+    Headers {
+        /// The file.
+        path: String,
+        /// The first file of the partition that has a header.
+        first: String,
+    },
     /// The plan has no such partition, or one of another kind.
     #[error("the plan has no files for partition {0}")]
     NoPartition(u64),
@@ -71,56 +86,151 @@ impl InputError {
         match self {
             // A file that is gone is not the file that was planned.
             Self::Changed { .. } => Reason::InputChanged,
-            Self::Unreadable { .. } | Self::TooManyFiles | Self::NoPartition(_) => Reason::UnreadableInput,
+            Self::Unreadable { .. } | Self::Headers { .. } | Self::NoPartition(_) => Reason::UnreadableInput,
         }
     }
 }
 
-/// Opens the files of a partition. Blocks. `root` is the directory that names are relative to, see
-/// [`crate::planner::Pattern`].
-pub(crate) fn open(plan: &Plan, partition: u64, ground: &Ground, root: &Path, many: bool) -> Result<Input, InputError> {
-    match plan.partition(partition) {
-        Some(Partition::Files(files)) => {
-            if let ([file], false) = (files, many) {
-                let opened = checked(ground, file)?;
-                return Ok(Input::One {
-                    name: Some(name(&file.path, root)),
-                    data: whole(opened, file),
-                });
-            }
-            let (mut held, mut open) = (0_u64, 0_usize);
-            let mut all = Vec::with_capacity(files.len());
-            for file in files {
-                let opened = checked(ground, file)?;
-                let small = file.size <= SMALL_FILE && held.saturating_add(file.size) <= SMALL_TOTAL;
-                let data = if small {
-                    held += file.size;
-                    Data::Bytes(read(&opened, file)?)
-                } else if open < OPEN_FILES {
-                    open += 1;
-                    whole(opened, file)
-                } else {
-                    return Err(InputError::TooManyFiles);
-                };
-                all.push((name(&file.path, root), data));
-            }
-            Ok(Input::Many(all))
+/// What inputs are made from beside the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    /// Where data are.
+    pub(crate) ground: Ground,
+    footers: Arc<Footers>,
+}
+
+impl Reader {
+    pub(crate) fn new(ground: Ground) -> Self {
+        Self {
+            ground,
+            footers: Arc::default(),
         }
-        Some(Partition::Bytes { file, start, end }) => {
-            let opened = checked(ground, file)?;
-            let unreadable = |source| unreadable(file, source);
-            let lines = lines::of_range(&opened, start, end, file.size).map_err(unreadable)?;
-            Ok(Input::One {
-                name: Some(name(&file.path, root)),
-                data: Data::File {
-                    file: Arc::new(opened),
-                    offset: lines.start,
-                    length: lines.end - lines.start,
-                },
-            })
-        }
-        Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
     }
+
+    /// Opens the files of a partition. Blocks. `root` is the directory that names are relative to, see
+    /// [`crate::planner::Pattern`].
+    pub(crate) fn open(&self, plan: &Plan, partition: u64, root: &Path, many: bool) -> Result<Input, InputError> {
+        let ground = &self.ground;
+        let one = |planned: &PlannedFile, data| Input::One {
+            name: Some(name(&planned.path, root)),
+            data,
+        };
+        match plan.partition(partition) {
+            Some(Partition::Files(files)) => {
+                let format = plan.format();
+                if let ([file], false) = (files, many) {
+                    let data = match packing(&file.path, format) {
+                        None => whole(checked(ground, file)?, file),
+                        Some(_) => {
+                            is_planned(ground, file)?;
+                            self.later(file, format)
+                        }
+                    };
+                    return Ok(Input::One {
+                        name: Some(name(unpacked(file, format), root)),
+                        data,
+                    });
+                }
+                self.many(files, format, root).map(Input::Many)
+            }
+            Some(Partition::Bytes { file, start, end }) => {
+                let opened = checked(ground, file)?;
+                let lines =
+                    lines::of_range(&opened, start, end, file.size).map_err(|source| unreadable(file, source))?;
+                Ok(one(file, part(&Arc::new(opened), lines.start, lines.end)))
+            }
+            Some(Partition::Records {
+                file,
+                header,
+                start,
+                end,
+            }) => {
+                let opened = Arc::new(checked(ground, file)?);
+                let data = if header == start || header == 0 {
+                    part(&opened, start - header.min(start), end)
+                } else {
+                    Data::Joined(vec![part(&opened, 0, header), part(&opened, start, end)])
+                };
+                Ok(one(file, data))
+            }
+            Some(Partition::RowGroups { file, groups }) => {
+                let opened = checked(ground, file)?;
+                Ok(one(file, self.footers.select(file, opened, groups)?))
+            }
+            Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
+        }
+    }
+
+    /// Files that come to one partition, or beside it.
+    pub(crate) fn many(
+        &self,
+        files: &[PlannedFile],
+        format: Option<Format>,
+        root: &Path,
+    ) -> Result<Vec<InputFile>, InputError> {
+        let ground = &self.ground;
+        let (mut held, mut open) = (0_u64, 0_usize);
+        let mut headers = Headers::default();
+        let mut all = Vec::with_capacity(files.len());
+        for file in files {
+            let small = file.size <= SMALL_FILE && held.saturating_add(file.size) <= SMALL_TOTAL;
+            let data = if packing(&file.path, format).is_some() {
+                is_planned(ground, file)?;
+                self.later(file, format)
+            } else if small {
+                held += file.size;
+                Data::Bytes(read(&checked(ground, file)?, file)?)
+            } else if open < OPEN_FILES {
+                open += 1;
+                whole(checked(ground, file)?, file)
+            } else {
+                is_planned(ground, file)?;
+                self.later(file, format)
+            };
+            all.push(InputFile {
+                path: name(unpacked(file, format), root),
+                data,
+                skip: match format {
+                    Some(Format::Csv) => headers.skip(ground, file)?,
+                    _ => 0,
+                },
+                lines: matches!(format, Some(Format::Text | Format::Csv | Format::JsonLines)),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Files that all partitions read: each is opened when it is its turn. One that is not the planned one is an error now.
+    pub(crate) fn whole(
+        &self,
+        files: &[PlannedFile],
+        format: Option<Format>,
+        root: &Path,
+    ) -> Result<Vec<InputFile>, InputError> {
+        let file = |file: &PlannedFile| {
+            is_planned(&self.ground, file)?;
+            Ok((name(unpacked(file, format), root), self.later(file, format)).into())
+        };
+        files.iter().map(file).collect()
+    }
+
+    /// A file that is opened when its bytes are wanted.
+    fn later(&self, file: &PlannedFile, format: Option<Format>) -> Data {
+        Data::Made(Arc::new(Source::new(self.ground.clone(), file.clone(), format)))
+    }
+}
+
+fn part(file: &Arc<File>, start: u64, end: u64) -> Data {
+    Data::File {
+        file: file.clone(),
+        offset: start,
+        length: end.saturating_sub(start),
+    }
+}
+
+/// The path of a file under which its bytes are seen.
+fn unpacked(file: &PlannedFile, format: Option<Format>) -> &str {
+    packing(&file.path, format).map_or(&*file.path, |(_, name)| name)
 }
 
 /// Whether the files of a partition still are the planned ones. Blocks.
@@ -130,7 +240,9 @@ pub(crate) fn open(plan: &Plan, partition: u64, ground: &Ground, root: &Path, ma
 pub(crate) fn recheck(plan: &Plan, partition: u64, ground: &Ground) -> Result<(), InputError> {
     match plan.partition(partition) {
         Some(Partition::Files(files)) => files.iter().try_for_each(|file| is_planned(ground, file)),
-        Some(Partition::Bytes { file, .. }) => is_planned(ground, file),
+        Some(Partition::Bytes { file, .. } | Partition::Records { file, .. } | Partition::RowGroups { file, .. }) => {
+            is_planned(ground, file)
+        }
         Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
     }
 }
@@ -151,7 +263,7 @@ fn read(file: &File, planned: &PlannedFile) -> Result<Bytes, InputError> {
 }
 
 /// Opens a file and checks that it is the planned one.
-fn checked(ground: &Ground, planned: &PlannedFile) -> Result<File, InputError> {
+pub(crate) fn checked(ground: &Ground, planned: &PlannedFile) -> Result<File, InputError> {
     // Looked at first: opening a pipe in a file's place would wait for its other end.
     is_planned(ground, planned)?;
     let file = ground
@@ -164,7 +276,7 @@ fn checked(ground: &Ground, planned: &PlannedFile) -> Result<File, InputError> {
 }
 
 /// Checks that the file with a planned one's name is that one.
-fn is_planned(ground: &Ground, planned: &PlannedFile) -> Result<(), InputError> {
+pub(crate) fn is_planned(ground: &Ground, planned: &PlannedFile) -> Result<(), InputError> {
     let metadata = ground
         .metadata(Path::new(&*planned.path))
         .map_err(|source| missing(planned, source))?;

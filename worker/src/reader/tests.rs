@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
+use braid_crds::workflow::Format;
 use braid_engine::{
     cover::{LineCover, Split},
     plan::{FilePlan, Plan, PlannedFile},
@@ -9,7 +10,7 @@ use braid_engine::{
 };
 use proptest::prelude::*;
 
-use super::{InputError, lines, modified_nanos, open, recheck};
+use super::{InputError, Reader, lines, modified_nanos, recheck};
 use crate::{
     ground::Ground,
     runner::{Data, Input},
@@ -28,7 +29,12 @@ fn planned(dir: &Path, path: &str, bytes: &[u8]) -> PlannedFile {
 }
 
 fn plan(files: Vec<PlannedFile>, split: Split) -> Plan {
-    Plan::Files(FilePlan::new(files, split).unwrap())
+    let format = matches!(split, Split::Bytes(_)).then_some(Format::Text);
+    FilePlan::new(files, format, split).unwrap().into()
+}
+
+fn open(plan: &Plan, partition: u64, ground: &Ground, root: &Path, many: bool) -> Result<Input, InputError> {
+    Reader::new(ground.clone()).open(plan, partition, root, many)
 }
 
 #[test]
@@ -63,9 +69,9 @@ fn many_files_come_in_order_and_small_ones_are_read_at_once() {
     .unwrap() else {
         panic!()
     };
-    let names: Vec<&str> = all.iter().map(|(name, _)| &**name).collect();
+    let names: Vec<&str> = all.iter().map(|file| &*file.path).collect();
     assert_eq!(names, ["f0", "f1", "f2"]);
-    assert!(matches!(&all[2].1, Data::Bytes(bytes) if bytes[..] == [2, 2, 2]));
+    assert!(matches!(&all[2].data, Data::Bytes(bytes) if bytes[..] == [2, 2, 2]));
 }
 
 #[test]

@@ -23,7 +23,7 @@ mod shim;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,9 +65,51 @@ pub struct Program {
     pub grace: Duration,
     /// The most bytes of a results file; `None`: this program gives no results. At most [`MAX_RESULTS`].
     pub results_limit: Option<u32>,
+    /// Files that all attempts read beside their input.
+    pub sides: Sides,
     /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry.
     pub uid: Arc<str>,
 }
+
+/// A directory of files for all attempts of a program: given to a shim once.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// The variable that names the directory.
+    pub variable: String,
+    /// The files.
+    pub files: Vec<InputFile>,
+}
+
+/// Directories that a program's attempts read: they are known before the program is prepared, and then stay.
+#[derive(Debug, Clone, Default)]
+pub struct Sides(Arc<OnceLock<Vec<Side>>>);
+
+impl Sides {
+    /// The directories; none before they are known.
+    #[must_use]
+    pub fn get(&self) -> &[Side] {
+        self.0.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether they are known.
+    #[must_use]
+    pub fn are_known(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Makes them known. Later calls change nothing.
+    pub fn set(&self, sides: Vec<Side>) {
+        let _ = self.0.set(sides); // known already: the same plan gave them
+    }
+}
+
+impl PartialEq for Sides {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.get().is_empty() && other.get().is_empty())
+    }
+}
+
+impl Eq for Sides {}
 
 /// The largest [`Program::results_limit`], in bytes.
 pub const MAX_RESULTS: u32 = 512 << 10;
@@ -117,7 +159,32 @@ pub enum Input {
         data: Data,
     },
     /// Several files: `BRAID_INPUT` is a directory, standard input has all of them in this order.
-    Many(Vec<(Arc<str>, Data)>),
+    Many(Vec<InputFile>),
+}
+
+/// One of several files.
+#[derive(Debug, Clone)]
+pub struct InputFile {
+    /// Its path in the directory: relative, without `..`.
+    pub path: Arc<str>,
+    /// Its bytes.
+    pub data: Data,
+    /// So many of its first bytes are left out on standard input.
+    pub skip: u64,
+    /// On standard input its last line is ended, if it is not and more follows.
+    pub lines: bool,
+}
+
+impl From<(Arc<str>, Data)> for InputFile {
+    /// A file that is on standard input as it is.
+    fn from((path, data): (Arc<str>, Data)) -> Self {
+        Self {
+            path,
+            data,
+            skip: 0,
+            lines: false,
+        }
+    }
 }
 
 /// Bytes for user code.
@@ -134,14 +201,35 @@ pub enum Data {
         /// Its length in bytes.
         length: u64,
     },
+    /// Made when it is wanted.
+    Made(Arc<dyn Made>),
+    /// One after the other.
+    Joined(Vec<Data>),
+}
+
+/// Bytes while they are made. Blocks.
+pub type MadeBytes = Box<dyn io::Read + Send>;
+
+/// Bytes that are made when they are wanted.
+pub trait Made: std::fmt::Debug + Send + Sync {
+    /// Begins to make them. Blocks.
+    ///
+    /// # Errors
+    /// In words that say which data cannot be read and why: they are what people see.
+    fn open(&self) -> io::Result<MadeBytes>;
+
+    /// How many there may be, as a hint where to put them.
+    fn length(&self) -> u64;
 }
 
 impl Data {
-    /// The length in bytes.
+    /// The length in bytes; of what is not made yet, a hint.
     pub fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
+            Self::Made(made) => made.length(),
+            Self::Joined(parts) => parts.iter().fold(0, |sum, part| sum.saturating_add(part.length())),
         }
     }
 }
@@ -249,6 +337,9 @@ pub enum RunnerError {
     /// An attempt above [`Runner::capacity`], and more than can wait.
     #[error("no room for one more attempt")]
     Full,
+    /// Files that all attempts of the program read cannot be given.
+    #[error("{0}")]
+    Side(String),
     /// An id that is in flight.
     #[error("attempt {0:?} is in flight already")]
     DuplicateAttempt(AttemptId),

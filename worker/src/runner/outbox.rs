@@ -1,13 +1,13 @@
 //! What is to be sent to the shim, in order. Only a bounded part of it is ever in the form of the wire.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
-use super::{Attempt, AttemptId, Data, Input};
+use super::{Attempt, AttemptId, Data, Input, InputFile, MadeBytes, Side};
 use crate::frames::{CHUNK, FrameError, InputShape, ProgramFrame, StartFrame, ToShim, VERSION, encode};
 
 /// Above so many bytes nothing more is put into the form of the wire.
@@ -25,15 +25,42 @@ enum Entry {
         bytes: BytesMut,
         start: bool,
     },
-    /// The bytes of a file of its input.
-    Data { attempt: AttemptId, data: Data },
+    /// Of a program's directories: a part that is small.
+    Side { slot: u8, bytes: BytesMut },
+    /// The bytes of a file.
+    Data { owner: Owner, data: Data },
+    /// The rest of bytes that are being made.
+    Making { owner: Owner, made: Making },
 }
 
+/// Whose bytes they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// An attempt's input.
+    Attempt(AttemptId),
+    /// Those of the program in that slot.
+    Slot(u8),
+}
+
+/// Bytes that are being made.
+struct Making(MadeBytes);
+
+impl std::fmt::Debug for Making {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Making")
+    }
+}
+
+/// A chunk that has been read, and what is left to be made behind it.
+type Chunk = (Bytes, Option<Making>);
+
 impl Entry {
-    fn attempt(&self) -> Option<AttemptId> {
+    fn owner(&self) -> Option<Owner> {
         match self {
             Self::Control(_) | Self::Program(_) => None,
-            Self::Part { attempt, .. } | Self::Data { attempt, .. } => Some(*attempt),
+            Self::Part { attempt, .. } => Some(Owner::Attempt(*attempt)),
+            Self::Side { slot, .. } => Some(Owner::Slot(*slot)),
+            Self::Data { owner, .. } | Self::Making { owner, .. } => Some(*owner),
         }
     }
 }
@@ -45,6 +72,8 @@ pub(super) enum Sent {
     Start(AttemptId),
     /// Its input cannot be read; the shim is told to forget it.
     InputFailed(AttemptId, io::Error),
+    /// A directory of the program in that slot cannot be read.
+    SideFailed(u8, io::Error),
 }
 
 #[derive(Debug, Default)]
@@ -52,26 +81,55 @@ pub(super) struct Outbox {
     entries: VecDeque<Entry>,
     wire: BytesMut,
     /// The next chunk of a file is being read, for this attempt.
-    reading: Option<(AttemptId, JoinHandle<io::Result<Bytes>>)>,
+    reading: Option<(Owner, JoinHandle<io::Result<Chunk>>)>,
 }
 
 impl Outbox {
     /// For a new shim: greeting and programs first, then the attempts that were never sent, as they are.
-    pub(super) fn restart(&mut self, programs: impl Iterator<Item = ProgramFrame>) -> Result<(), FrameError> {
+    pub(super) fn restart<'a>(
+        &mut self,
+        programs: impl Iterator<Item = (ProgramFrame, &'a [Side])>,
+    ) -> Result<(), FrameError> {
         self.wire.clear();
         self.reading = None;
-        self.entries
-            .retain(|entry| matches!(entry, Entry::Part { .. } | Entry::Data { .. }));
+        let attempts: Vec<Entry> = (std::mem::take(&mut self.entries).into_iter())
+            .filter(|entry| matches!(entry.owner(), Some(Owner::Attempt(_))))
+            .collect();
         encode(&ToShim::Hello { version: VERSION }, &mut self.wire)?;
-        for program in programs {
-            encode(&ToShim::Program(program), &mut self.wire)?;
+        for (program, sides) in programs {
+            self.program(program, sides)?;
         }
+        self.entries.extend(attempts);
         Ok(())
     }
 
-    pub(super) fn program(&mut self, frame: ProgramFrame) -> Result<(), FrameError> {
-        self.entries
-            .push_back(Entry::Program(encoded(&ToShim::Program(frame))?));
+    /// Puts a program with its directories in line.
+    pub(super) fn program(&mut self, frame: ProgramFrame, sides: &[Side]) -> Result<(), FrameError> {
+        let slot = frame.slot;
+        let mut entries = vec![Entry::Program(encoded(&ToShim::Program(frame))?)];
+        let part = |frame: &ToShim| {
+            Ok::<_, FrameError>(Entry::Side {
+                slot,
+                bytes: encoded(frame)?,
+            })
+        };
+        for side in sides {
+            let length = (side.files.iter()).fold(0_u64, |sum, file| sum.saturating_add(file.data.length()));
+            entries.push(part(&ToShim::Side {
+                slot,
+                variable: side.variable.clone(),
+                length,
+            })?);
+            for file in &side.files {
+                let path = (*file.path).to_owned();
+                entries.push(part(&ToShim::SideFile { slot, path })?);
+                push(&mut entries, Owner::Slot(slot), file.data.clone());
+            }
+        }
+        if !sides.is_empty() {
+            entries.push(part(&ToShim::SideEnd { slot })?);
+        }
+        self.entries.extend(entries);
         Ok(())
     }
 
@@ -95,7 +153,7 @@ impl Outbox {
                 length: data.length(),
             },
             Input::Many(files) => InputShape::Many {
-                length: files.iter().fold(0, |sum, (_, data)| sum.saturating_add(data.length())),
+                length: (files.iter()).fold(0, |sum, file| sum.saturating_add(file.data.length())),
             },
         };
         let timeout_millis = attempt
@@ -112,15 +170,23 @@ impl Outbox {
         let has_input = !matches!(attempt.input, Input::None);
         match attempt.input {
             Input::None => {}
-            Input::One { data, .. } => entries.push(Entry::Data { attempt: id, data }),
+            Input::One { data, .. } => push(&mut entries, Owner::Attempt(id), data),
             Input::Many(files) => {
-                for (path, data) in files {
+                for InputFile {
+                    path,
+                    data,
+                    skip,
+                    lines,
+                } in files
+                {
                     let frame = ToShim::InputFile {
                         attempt: id.0,
                         path: (*path).to_owned(),
+                        skip,
+                        lines,
                     };
                     entries.push(part(encoded(&frame)?, false));
-                    entries.push(Entry::Data { attempt: id, data });
+                    push(&mut entries, Owner::Attempt(id), data);
                 }
             }
         }
@@ -133,8 +199,17 @@ impl Outbox {
 
     /// Drops what has not been sent of an attempt.
     pub(super) fn forget(&mut self, attempt: AttemptId) {
-        self.entries.retain(|entry| entry.attempt() != Some(attempt));
-        self.reading.take_if(|(reading, _)| *reading == attempt);
+        self.drop_all(Owner::Attempt(attempt));
+    }
+
+    /// Drops what has not been sent of a program and its directories.
+    pub(super) fn forget_sides(&mut self, slot: u8) {
+        self.drop_all(Owner::Slot(slot));
+    }
+
+    fn drop_all(&mut self, owner: Owner) {
+        self.entries.retain(|entry| entry.owner() != Some(owner));
+        self.reading.take_if(|(reading, _)| *reading == owner);
     }
 
     /// What is ready to be written.
@@ -160,7 +235,9 @@ impl Outbox {
             && let Some(entry) = self.entries.pop_front()
         {
             match entry {
-                Entry::Control(bytes) | Entry::Program(bytes) => self.wire.extend_from_slice(&bytes),
+                Entry::Control(bytes) | Entry::Program(bytes) | Entry::Side { bytes, .. } => {
+                    self.wire.extend_from_slice(&bytes)
+                }
                 Entry::Part { attempt, bytes, start } => {
                     self.wire.extend_from_slice(&bytes);
                     if start {
@@ -168,20 +245,20 @@ impl Outbox {
                     }
                 }
                 Entry::Data {
-                    attempt,
+                    owner,
                     data: Data::Bytes(mut data),
                 } => {
                     let chunk = data.split_to(data.len().min(CHUNK));
-                    self.chunk(attempt, chunk)?;
+                    self.chunk(owner, chunk)?;
                     if !data.is_empty() {
                         self.entries.push_front(Entry::Data {
-                            attempt,
+                            owner,
                             data: Data::Bytes(data),
                         });
                     }
                 }
                 Entry::Data {
-                    attempt,
+                    owner,
                     data: Data::File { file, offset, length },
                 } => {
                     let now = length.min(CHUNK as u64);
@@ -193,15 +270,34 @@ impl Outbox {
                     let read = tokio::task::spawn_blocking(move || {
                         let mut chunk = vec![0; size];
                         source.read_exact_at(&mut chunk, offset)?;
-                        Ok(Bytes::from(chunk))
+                        Ok((Bytes::from(chunk), None))
                     });
-                    self.reading = Some((attempt, read));
+                    self.reading = Some((owner, read));
                     let data = Data::File {
                         file,
                         offset: offset.saturating_add(now),
                         length: length - now,
                     };
-                    self.entries.push_front(Entry::Data { attempt, data });
+                    self.entries.push_front(Entry::Data { owner, data });
+                }
+                Entry::Data {
+                    owner,
+                    data: Data::Made(made),
+                } => {
+                    let read = tokio::task::spawn_blocking(move || make(Making(made.open()?)));
+                    self.reading = Some((owner, read));
+                }
+                Entry::Making { owner, made } => {
+                    let read = tokio::task::spawn_blocking(move || make(made));
+                    self.reading = Some((owner, read));
+                }
+                Entry::Data {
+                    owner,
+                    data: Data::Joined(parts),
+                } => {
+                    for data in parts.into_iter().rev() {
+                        self.entries.push_front(Entry::Data { owner, data });
+                    }
                 }
             }
         }
@@ -210,37 +306,61 @@ impl Outbox {
 
     /// Waits for the chunk of a file that is being read. Cancel-safe.
     pub(super) async fn read(&mut self) -> Result<Option<Sent>, FrameError> {
-        let Some((attempt, reading)) = &mut self.reading else {
+        let Some((owner, reading)) = &mut self.reading else {
             return Ok(None);
         };
-        let attempt = *attempt;
+        let owner = *owner;
         let chunk = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.reading = None;
-        match chunk {
-            Ok(chunk) => {
-                self.chunk(attempt, chunk)?;
+        match (chunk, owner) {
+            (Ok((chunk, rest)), _) => {
+                self.chunk(owner, chunk)?;
+                if let Some(made) = rest {
+                    self.entries.push_front(Entry::Making { owner, made });
+                }
                 Ok(None)
             }
-            Err(error) => {
+            (Err(error), Owner::Attempt(attempt)) => {
                 self.forget(attempt);
                 self.control(&ToShim::Kill { attempt: attempt.0 })?;
                 Ok(Some(Sent::InputFailed(attempt, error)))
             }
+            (Err(error), Owner::Slot(slot)) => {
+                self.forget_sides(slot);
+                Ok(Some(Sent::SideFailed(slot, error)))
+            }
         }
     }
 
-    fn chunk(&mut self, attempt: AttemptId, data: Bytes) -> Result<(), FrameError> {
+    fn chunk(&mut self, owner: Owner, data: Bytes) -> Result<(), FrameError> {
         if data.is_empty() {
             return Ok(());
         }
-        encode(
-            &ToShim::InputData {
+        let frame = match owner {
+            Owner::Attempt(attempt) => ToShim::InputData {
                 attempt: attempt.0,
                 data,
             },
-            &mut self.wire,
-        )
+            Owner::Slot(slot) => ToShim::SideData { slot, data },
+        };
+        encode(&frame, &mut self.wire)
     }
+}
+
+/// Puts bytes in line, those of a compound one by one.
+fn push(entries: &mut Vec<Entry>, owner: Owner, data: Data) {
+    match data {
+        Data::Joined(parts) => parts.into_iter().for_each(|part| push(entries, owner, part)),
+        data => entries.push(Entry::Data { owner, data }),
+    }
+}
+
+/// Makes the next chunk. Blocks.
+fn make(mut making: Making) -> io::Result<Chunk> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    (&mut making.0).take(CHUNK as u64).read_to_end(&mut chunk)?;
+    let rest = (chunk.len() == CHUNK).then_some(making);
+    Ok((chunk.into(), rest))
 }
 
 fn encoded(frame: &ToShim) -> Result<BytesMut, FrameError> {

@@ -47,6 +47,8 @@ struct Slot {
     program: Arc<Program>,
     in_flight: usize,
     last_used: u64,
+    /// Why its attempts cannot have the files that all of them read.
+    broken: Option<String>,
 }
 
 /// Runs attempts in a shim, which it starts or waits for when needed, watches, and replaces when it dies.
@@ -162,8 +164,9 @@ impl ShimRunner {
                 .ok_or(RunnerError::TooManyPrograms)?
         };
         let number = u8::try_from(at).map_err(|_| RunnerError::TooManyPrograms)?;
+        self.outbox.forget_sides(number);
         self.outbox
-            .program(frame(number, &program))
+            .program(frame(number, &program), program.sides.get())
             .map_err(|source| RunnerError::TooLarge {
                 what: format!(
                     "the command, arguments, script and variables of step `{}`",
@@ -175,6 +178,7 @@ impl ShimRunner {
             program,
             in_flight: 0,
             last_used: uses,
+            broken: None,
         };
         match self.slots.get_mut(at) {
             Some(place) => *place = slot,
@@ -187,6 +191,9 @@ impl ShimRunner {
         let Some((number, slot)) = self.slot_of(attempt.program) else {
             return Err(RunnerError::UnknownProgram(attempt.program));
         };
+        if let Some(why) = &slot.broken {
+            return Err(RunnerError::Side(why.clone()));
+        }
         if self.flights.contains_key(&attempt.id) {
             return Err(RunnerError::DuplicateAttempt(attempt.id));
         }
@@ -311,11 +318,42 @@ impl ShimRunner {
                         flight.sent = true;
                     }
                 }
+                Sent::SideFailed(slot, error) => self.side_failed(slot, &error),
                 Sent::InputFailed(id, error) => {
                     if let Some(flight) = self.flights.get_mut(&id) {
                         flight.input_failed = Some(format!("the input could not be read: {error}"));
                     }
                 }
+            }
+        }
+    }
+
+    /// Files that all attempts of a program read cannot be read: none of these can go on, and none is taken any more.
+    fn side_failed(&mut self, number: u8, error: &io::Error) {
+        let why = format!("what all partitions read cannot be read: {error}");
+        let Some(slot) = self.slots.get_mut(usize::from(number)) else {
+            return;
+        };
+        slot.broken = Some(why.clone());
+        let program = slot.program.id;
+        let ids: Vec<AttemptId> = (self.flights.iter())
+            .filter(|(_, flight)| flight.program.id == program)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.outbox.forget(id);
+            let sent = self.flights.get_mut(&id).is_some_and(|flight| {
+                flight.input_failed = Some(why.clone());
+                flight.sent
+            });
+            if !sent {
+                self.end(id, Duration::ZERO, |_| Ending::Failed {
+                    failure: Failure::InputUnreadable,
+                    message: why.clone(),
+                });
+            } else if self.outbox.control(&ToShim::Kill { attempt: id.0 }).is_err() {
+                // A frame of nine bytes is never too long.
+                tracing::error!(?id, "a kill could not be put in line");
             }
         }
     }

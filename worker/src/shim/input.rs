@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::process::ChildStdin;
@@ -12,6 +12,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::results;
 use super::scratch::Scratch;
 use crate::frames::InputShape;
+
+/// So many bytes are read at once to be written to a child.
+const FEED: usize = 64 << 10;
 
 /// An input that is arriving or has arrived.
 #[derive(Debug)]
@@ -27,7 +30,17 @@ pub(super) struct Input {
 enum Files {
     None,
     One(PathBuf),
-    Many { root: PathBuf, files: VecDeque<PathBuf> },
+    Many { root: PathBuf, files: VecDeque<Fed> },
+}
+
+/// A file as it is on standard input.
+#[derive(Debug)]
+pub(super) struct Fed {
+    path: PathBuf,
+    /// So many of its first bytes are left out.
+    skip: u64,
+    /// Its last line is ended, if it is not and more follows.
+    lines: bool,
 }
 
 /// What becomes of an input at the start of its attempt.
@@ -37,7 +50,7 @@ pub(super) enum Stdin {
     /// The very file that `BRAID_INPUT` names.
     File(File),
     /// Files that are to be written, one after the other, to the child.
-    Pipe(VecDeque<PathBuf>),
+    Pipe(VecDeque<Fed>),
 }
 
 impl Input {
@@ -81,7 +94,7 @@ impl Input {
     }
 
     /// The next file of several begins. `false`: this input has no several files.
-    pub(super) fn file(&mut self, path: &str) -> bool {
+    pub(super) fn file(&mut self, path: &str, skip: u64, lines: bool) -> bool {
         if self.failed.is_some() {
             return true;
         }
@@ -90,7 +103,7 @@ impl Input {
         };
         match create_below(root, path) {
             Ok((path, file)) => {
-                files.push_back(path);
+                files.push_back(Fed { path, skip, lines });
                 self.open = Some(file);
             }
             Err(error) => {
@@ -159,7 +172,7 @@ fn file_name(attempt: u64, name: Option<&str>) -> String {
 }
 
 /// Makes a new file at a relative path below `root`. Refuses absolute paths, `..`, and a path that is there already.
-fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
+pub(super) fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
     let relative = Path::new(path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !plain {
@@ -179,14 +192,16 @@ fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
 /// Writes several files to a child's standard input, as it takes them.
 pub(super) struct Feed {
     pipe: OwnedFd,
-    files: VecDeque<PathBuf>,
-    open: Option<File>,
+    files: VecDeque<Fed>,
+    open: Option<(File, bool)>,
     buffer: Vec<u8>,
     written: usize,
+    /// The last line is to be ended before anything follows.
+    unended: bool,
 }
 
 impl Feed {
-    pub(super) fn new(pipe: ChildStdin, files: VecDeque<PathBuf>) -> io::Result<Self> {
+    pub(super) fn new(pipe: ChildStdin, files: VecDeque<Fed>) -> io::Result<Self> {
         let pipe = OwnedFd::from(pipe);
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Self {
@@ -195,6 +210,7 @@ impl Feed {
             open: None,
             buffer: Vec::new(),
             written: 0,
+            unended: false,
         })
     }
 
@@ -216,23 +232,42 @@ impl Feed {
 
     fn refill(&mut self) -> io::Result<bool> {
         loop {
-            let mut file = match self.open.take() {
-                Some(file) => file,
+            let (mut file, lines) = match self.open.take() {
+                Some(open) => open,
                 None => match self.files.pop_front() {
-                    Some(path) => File::open(path)?,
+                    Some(fed) => {
+                        let mut file = File::open(fed.path)?;
+                        file.seek(SeekFrom::Start(fed.skip))?;
+                        (file, fed.lines)
+                    }
                     None => return Ok(false),
                 },
             };
-            self.buffer.resize(64 << 10, 0);
-            let count = file.read(&mut self.buffer)?;
-            self.buffer.truncate(count);
+            self.buffer.clear();
+            self.buffer.extend(self.unended.then_some(b'\n'));
+            let begin = self.buffer.len();
+            self.buffer.resize(FEED, 0);
+            let count = file.read(self.buffer.get_mut(begin..).unwrap_or_default())?;
             self.written = 0;
             if count > 0 {
-                self.open = Some(file);
+                self.buffer.truncate(begin + count);
+                self.unended = false;
+                // Only at the end of a file does it matter.
+                if lines && self.buffer.last() != Some(&b'\n') && is_at_end(&mut file)? {
+                    self.unended = true;
+                } else {
+                    self.open = Some((file, lines));
+                }
                 return Ok(true);
             }
+            self.buffer.clear();
         }
     }
+}
+
+/// Whether nothing more can be read of a file that nobody writes.
+fn is_at_end(file: &mut File) -> io::Result<bool> {
+    Ok(file.stream_position()? >= file.metadata()?.len())
 }
 
 impl AsFd for Feed {

@@ -30,6 +30,7 @@ mod results;
 mod running;
 mod scratch;
 mod serve;
+mod side;
 mod signals;
 
 use std::fs::File;

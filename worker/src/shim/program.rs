@@ -15,6 +15,7 @@ use nix::errno::Errno;
 
 use super::MARK;
 use super::expand::expand;
+use super::side::SideFiles;
 use crate::frames::{Outcome, ProgramFrame, StartFrame};
 
 /// Names that begin like this are ours: those of the shim's own environment are not handed down.
@@ -48,6 +49,8 @@ pub(super) struct Program {
     frame: ProgramFrame,
     /// The script's file, once it has been written.
     script: Option<PathBuf>,
+    /// Directories of files for all attempts.
+    pub(super) sides: SideFiles,
     inherited: Vec<(OsString, OsString)>,
     /// Where the command was found last.
     found: Option<(String, PathBuf)>,
@@ -69,6 +72,7 @@ impl Program {
             .filter(|(name, _)| name == MARK || !name.as_bytes().starts_with(OURS.as_bytes()))
             .collect();
         Self {
+            sides: SideFiles::new(!frame.sides),
             frame,
             script,
             inherited,
@@ -94,12 +98,20 @@ impl Program {
 
     /// Starts an attempt in a process group of its own, its output piped.
     pub(super) fn start(&mut self, attempt: &StartFrame, around: Surroundings<'_>) -> Result<Child, NotStarted> {
+        if let Some(why) = self.sides.failure() {
+            return Err(NotStarted {
+                outcome: Outcome::NotSetUp,
+                message: why.to_owned(),
+            });
+        }
         let input = around.input.map(Path::to_string_lossy);
         let results = around.results.map(Path::to_string_lossy);
         let lookup = |name: &str| match name {
             "BRAID_INPUT" => input.as_deref(),
             "BRAID_RESULTS" => results.as_deref(),
-            _ => value(&attempt.env, name).or_else(|| value(&self.frame.env, name)),
+            _ => value(&attempt.env, name)
+                .or_else(|| self.sides.value(name))
+                .or_else(|| value(&self.frame.env, name)),
         };
         let expanded = |text| expand(text, lookup).into_owned();
         let mut command: Vec<String> = self.frame.command.iter().map(String::as_str).map(expanded).collect();
@@ -129,6 +141,7 @@ impl Program {
         for (name, value) in self.frame.env.iter().chain(&attempt.env) {
             command.env(name, value);
         }
+        command.envs(self.sides.variables());
         if let Some(path) = around.input {
             command.env("BRAID_INPUT", path);
         }

@@ -5,8 +5,9 @@
 //! lives, so a later shim can tell what a killed one has left behind and remove it.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,36 @@ impl Default for Places {
 struct Room {
     dir: TempDir,
     _lock: File,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // What is left over is removed by the next shim.
+        let _ = remove_tree(self.dir.path());
+    }
+}
+
+/// Removes a directory with all that is in it, also where directories were made read-only.
+pub(super) fn remove_tree(root: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            unlock(root)?;
+            fs::remove_dir_all(root)
+        }
+        done => done,
+    }
+}
+
+/// Lets directories be changed again. Follows no symbolic links.
+fn unlock(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            unlock(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) struct Scratch {
@@ -101,7 +132,7 @@ fn sweep(place: &Path) {
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_abandoned(&entry.path()) {
             // Another shim may sweep at the same time; either of them will do.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
         }
     }
 }

@@ -25,6 +25,7 @@ use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
 use super::running::{Cause, Parts, Running};
 use super::scratch::Scratch;
+use super::side::SideFiles;
 use super::signals::Signals;
 use super::{Config, ShimError};
 use crate::frames::{FromShim, LinkKey, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
@@ -78,6 +79,8 @@ pub(super) struct Server {
     draining: bool,
     programs: [Option<Program>; PROGRAM_SLOTS as usize],
     scripts: u64,
+    /// Counts the directories of files that programs have had.
+    sides: u64,
     queue: VecDeque<Queued>,
     running: Vec<Running>,
     started: u64,
@@ -119,6 +122,7 @@ impl Server {
             draining: false,
             programs: [const { None }; PROGRAM_SLOTS as usize],
             scripts: 0,
+            sides: 0,
             queue: VecDeque::new(),
             running: Vec::new(),
             started: 0,
@@ -310,8 +314,24 @@ impl Server {
             }
             _ if !self.greeted => return protocol("no greeting".to_owned()),
             ToShim::Program(program) => self.program(program)?,
+            ToShim::Side { slot, variable, length } => {
+                let (scratch, number) = (&mut self.scratch, &mut self.sides);
+                *number += 1;
+                let name = format!("side-{number}");
+                side(&mut self.programs, slot, |sides| {
+                    sides.begin(scratch, &name, variable, length)
+                })?;
+            }
+            ToShim::SideFile { slot, path } => side(&mut self.programs, slot, |sides| sides.file(&path))?,
+            ToShim::SideData { slot, data } => side(&mut self.programs, slot, |sides| sides.data(&data))?,
+            ToShim::SideEnd { slot } => side(&mut self.programs, slot, SideFiles::end)?,
             ToShim::Start(frame) => self.enqueue(frame)?,
-            ToShim::InputFile { attempt, path } => self.input(attempt, |input| input.file(&path))?,
+            ToShim::InputFile {
+                attempt,
+                path,
+                skip,
+                lines,
+            } => self.input(attempt, |input| input.file(&path, skip, lines))?,
             ToShim::InputData { attempt, data } => self.input(attempt, |input| input.data(&data))?,
             ToShim::InputEnd { attempt } => self.input(attempt, |input| {
                 input.end();
@@ -337,8 +357,12 @@ impl Server {
                 "a program for slot {number}, which is in use or does not exist"
             ));
         };
-        if let Some(old) = slot.take().as_ref().and_then(Program::script) {
-            results::remove(old).map_err(ShimError::Script)?;
+        if let Some(old) = slot.take() {
+            if let Some(script) = old.script() {
+                results::remove(script).map_err(ShimError::Script)?;
+            }
+            // What cannot be removed now goes with the private directory.
+            let _ = old.sides.remove();
         }
         let mut script = None;
         if let Some(text) = &frame.script {
@@ -408,6 +432,7 @@ impl Server {
             && let Some(queued) = self.queue.front()
             && queued.input.is_whole()
             && let Some(Some(program)) = self.programs.get_mut(usize::from(queued.frame.slot))
+            && program.sides.are_whole()
             && self.running.len() < program.concurrency()
             && let Some(mut queued) = self.queue.pop_front()
         {
@@ -504,6 +529,19 @@ impl Server {
     fn lease_is_over(&self, now: Moment) -> bool {
         self.lease.is_some_and(|lease| lease <= now)
     }
+}
+
+/// Gives something to the directories of a program.
+fn side(
+    programs: &mut [Option<Program>],
+    slot: u8,
+    give: impl FnOnce(&mut SideFiles) -> bool,
+) -> Result<(), ShimError> {
+    let program = programs.get_mut(usize::from(slot)).and_then(Option::as_mut);
+    if program.is_some_and(|program| give(&mut program.sides)) {
+        return Ok(());
+    }
+    protocol(format!("files of the program in slot {slot}, which expects none"))
 }
 
 type Started = (std::process::Child, Option<Feed>, Option<(PathBuf, u32)>);

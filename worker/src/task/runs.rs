@@ -4,13 +4,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use braid_crds::{
     CardDigest, Round, ShardId,
-    worker::{Card, FilesSource, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
+    worker::{Card, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
 };
 use braid_engine::{reduce::Fold, retry::Policy};
 
 use crate::{
-    planner::{Pattern, PlanningError},
-    runner::{MAX_RESULTS, Program, ProgramId},
+    planner::{Order, Pattern, PlanningError},
+    runner::{MAX_RESULTS, Program, ProgramId, Sides},
 };
 
 /// A plain result cannot outgrow a commit if each partition gives no more than this, in bytes.
@@ -38,7 +38,27 @@ pub(super) enum Source {
         many: bool,
     },
     /// The plan itself is to be made.
-    Planning(FilesSource),
+    Planning(Order),
+}
+
+/// What all partitions read beside.
+#[derive(Clone, Debug)]
+pub(super) struct Reads {
+    /// In how many pieces the plan is.
+    pub(super) chunks: i32,
+    /// By data: what names are relative to.
+    pub(super) roots: Vec<(String, PathBuf)>,
+}
+
+impl Run {
+    /// In how many pieces the plan is, if there is one.
+    pub(super) fn chunks(&self) -> Option<i32> {
+        match (&self.source, &self.reads) {
+            (Source::Items { chunks } | Source::Files { chunks, .. }, _) => Some(*chunks),
+            (_, Some(reads)) => Some(reads.chunks),
+            (_, None) => None,
+        }
+    }
 }
 
 /// What a shard's partitions have in common.
@@ -48,6 +68,8 @@ pub(super) struct Run {
     pub(super) reference: RunRef,
     pub(super) program: Arc<Program>,
     pub(super) source: Source,
+    /// What all partitions read beside; and in how many pieces the plan is that lists it.
+    pub(super) reads: Option<Reads>,
     /// The empty fold of the card's results; `None`: there are none.
     pub(super) declared: Option<Fold>,
     /// No result has keys.
@@ -76,6 +98,13 @@ impl Runs {
     /// The run of a shard.
     pub(super) fn get(&self, shard: ShardId) -> Option<&Arc<Run>> {
         self.runs.iter().find(|run| run.shard == shard)
+    }
+
+    /// The shards that run a program.
+    pub(super) fn shards_of(&self, program: ProgramId) -> impl Iterator<Item = ShardId> {
+        (self.runs.iter())
+            .filter(move |run| run.program.id == program)
+            .map(|run| run.shard)
     }
 
     /// Takes note of the shards of a spec, and forgets those that have left.
@@ -120,6 +149,7 @@ impl Runs {
             concurrency: u16::try_from(card.concurrency.max(1)).unwrap_or(u16::MAX),
             grace: kill_grace,
             results_limit: (!card.results.is_empty()).then_some(MAX_RESULTS),
+            sides: Sides::default(),
             uid: format!("{}/{}", run.uid, run.step).into(),
         });
         self.programs.push((key, program.clone()));
@@ -131,7 +161,11 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
     let history = shard.history.unwrap_or_default();
     let mut impossible = None;
     let source = match (&card.source.range, &card.source.items, &card.source.files) {
-        (_, _, Some(files)) if shard.mode == Mode::Plan => Source::Planning(files.clone()),
+        _ if shard.mode == Mode::Plan => Source::Planning(Order {
+            files: card.source.files.clone(),
+            items: card.source.items.as_ref().map_or(0, |items| items.chunks),
+            reads: card.reads.clone(),
+        }),
         (Some(range), _, _) => Source::Range(range.clone()),
         (_, Some(items), _) => Source::Items { chunks: items.chunks },
         (_, _, Some(files)) => {
@@ -150,11 +184,28 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
         }
         (None, None, None) => Source::None,
     };
+    let reads = card
+        .reads
+        .as_ref()
+        .filter(|_| shard.mode != Mode::Plan)
+        .map(|reads| Reads {
+            chunks: reads.chunks,
+            roots: (reads.data.iter())
+                .map(|read| match Pattern::new(&read.url) {
+                    Ok(pattern) => (read.data.clone(), pattern.root().to_path_buf()),
+                    Err(error) => {
+                        impossible = Some(error);
+                        (read.data.clone(), PathBuf::new())
+                    }
+                })
+                .collect(),
+        });
     Run {
         shard: shard.id,
         reference: shard.run.clone(),
         program,
         source,
+        reads,
         plain: card.results.iter().all(|result| !result.keyed),
         declared: (!card.results.is_empty()).then(|| Fold::new(&card.results)),
         policy: Policy::from(card),

@@ -28,16 +28,16 @@ use self::{requests::Request, traces::ShardSpans};
 use super::{
     Exit, Options, WorkerError, WorkerIdentity,
     attempts::{Attempts, Flight, Prepared},
-    runs::Runs,
+    runs::{Run, Runs},
 };
 use crate::{
     desk::DeskApi,
     planner::PlanningError,
     reader::{
-        InputError,
+        InputError, Reader,
         plans::{FetchError, Plans},
     },
-    runner::{AttemptId, Input, Item},
+    runner::{AttemptId, Input, Item, ProgramId, Side},
 };
 
 mod requests;
@@ -51,6 +51,8 @@ pub(super) enum Job {
     Opened(Flight, Result<Input, InputError>),
     /// The files of an attempt that has succeeded with these results were looked at again.
     Rechecked(AttemptId, Option<Bytes>, Result<(), InputError>),
+    /// The files that all attempts of a program read, for the run that needed them first.
+    Sides(Arc<Run>, Result<Vec<Side>, InputError>),
     /// A plan, for the shard that needed it first.
     Fetched(PlanDigest, Result<Arc<Plan>, FetchError>),
     /// A plan was made.
@@ -116,9 +118,12 @@ pub(super) struct Session {
     runs: Runs,
     spans: ShardSpans,
     pub(super) attempts: Attempts,
+    reader: Reader,
     plans: Plans,
     /// Plans that are being read, and those that cannot be.
     fetching: Vec<PlanDigest>,
+    /// Programs whose files that all attempts read are being opened.
+    siding: Vec<ProgramId>,
     pub(super) jobs: Jobs,
     /// Inputs that are being opened.
     opening: usize,
@@ -154,6 +159,7 @@ impl Session {
             pulse,
             clock: Clock(Instant::now()),
             machine: Machine::new(start, options.bounds.clone()),
+            reader: Reader::new(options.ground.clone()),
             options,
             newest: None,
             uid: None,
@@ -164,6 +170,7 @@ impl Session {
             attempts: Attempts::default(),
             plans: Plans::default(),
             fetching: Vec::new(),
+            siding: Vec::new(),
             jobs: Jobs::default(),
             opening: 0,
             planning: BTreeMap::new(),
@@ -315,6 +322,18 @@ impl Session {
                 }
             }
             Job::Rechecked(id, results, input) => self.rechecked(id, results.as_deref(), input),
+            Job::Sides(run, sides) => {
+                self.siding.retain(|siding| *siding != run.program.id);
+                match sides {
+                    Ok(sides) => run.program.sides.set(sides),
+                    Err(error) => {
+                        let shards: Vec<ShardId> = self.runs.shards_of(run.program.id).collect();
+                        for shard in shards {
+                            self.fatal(shard, &error.reason().to_string(), &error.to_string());
+                        }
+                    }
+                }
+            }
             Job::Fetched(digest, Ok(plan)) => {
                 self.fetching.retain(|fetching| *fetching != digest);
                 self.plans.keep(digest, plan);

@@ -65,6 +65,7 @@ fn program(slot: u8) -> ToShim {
         env: Vec::new(),
         grace_millis: 0,
         results_limit: None,
+        sides: false,
     })
 }
 
@@ -124,6 +125,8 @@ fn a_shim_refuses_what_breaks_the_protocol() {
                 ToShim::InputFile {
                     attempt: 1,
                     path: "x".into(),
+                    skip: 0,
+                    lines: false,
                 },
             ]),
             "input",

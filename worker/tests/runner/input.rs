@@ -21,7 +21,7 @@ fn one(name: Option<&str>, data: Data) -> impl FnOnce(&mut Attempt) {
 fn many(files: &[(&str, &'static str)]) -> impl FnOnce(&mut Attempt) {
     let files = files
         .iter()
-        .map(|(name, text)| (Arc::from(*name), bytes(text)))
+        .map(|(name, text)| (Arc::from(*name), bytes(text)).into())
         .collect();
     move |attempt| attempt.input = Input::Many(files)
 }
@@ -119,7 +119,7 @@ async fn paths_that_leave_the_directory_are_refused() {
 #[tokio::test]
 async fn input_that_nobody_reads_hurts_nobody() {
     let data = Data::Bytes(Bytes::from(vec![b'x'; 3_000_000]));
-    let many = vec![(Arc::from("a"), data.clone()), (Arc::from("b"), data.clone())];
+    let many = ["a", "b"].map(|name| (Arc::from(name), data.clone()).into()).to_vec();
     assert_eq!(
         once_with(sh("exit 0"), one(None, data)).await.0,
         Ending::Succeeded { results: None }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     os::unix::fs::FileExt as _,
     sync::{Arc, Mutex},
     time::Duration,
@@ -88,18 +89,26 @@ impl Scripted {
 
 /// The bytes that user code would read from standard input.
 pub fn stdin(input: &Input) -> Vec<u8> {
-    let bytes = |data: &Data| match data {
-        Data::Bytes(bytes) => bytes.to_vec(),
-        Data::File { file, offset, length } => {
-            let mut bytes = vec![0; usize::try_from(*length).unwrap()];
-            file.read_exact_at(&mut bytes, *offset).unwrap();
-            bytes
+    fn bytes(data: &Data) -> Vec<u8> {
+        match data {
+            Data::Bytes(bytes) => bytes.to_vec(),
+            Data::File { file, offset, length } => {
+                let mut bytes = vec![0; usize::try_from(*length).unwrap()];
+                file.read_exact_at(&mut bytes, *offset).unwrap();
+                bytes
+            }
+            Data::Made(made) => {
+                let mut bytes = Vec::new();
+                made.open().unwrap().read_to_end(&mut bytes).unwrap();
+                bytes
+            }
+            Data::Joined(parts) => parts.iter().flat_map(bytes).collect(),
         }
-    };
+    }
     match input {
         Input::None => Vec::new(),
         Input::One { data, .. } => bytes(data),
-        Input::Many(all) => all.iter().flat_map(|(_, data)| bytes(data)).collect(),
+        Input::Many(all) => all.iter().flat_map(|file| bytes(&file.data)).collect(),
     }
 }
 

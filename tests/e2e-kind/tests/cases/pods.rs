@@ -188,7 +188,7 @@ fn data_on_a_volume_are_the_same_as_here() {
     };
     space.run(
         "words",
-        &spec(&json!({"url": "*.txt", "volume": {"configMap": {"name": "texts"}}})),
+        &spec(&json!({"url": "*.txt", "format": "Text", "volume": {"configMap": {"name": "texts"}}})),
     );
 
     let folder = std::env::temp_dir().join(space.name());
@@ -199,7 +199,7 @@ fn data_on_a_volume_are_the_same_as_here() {
     let file = folder.join("words.yaml");
     let here = json!({
         "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "words"},
-        "spec": spec(&json!({"url": "*.txt", "volume": {"hostPath": {"path": folder}}})),
+        "spec": spec(&json!({"url": "*.txt", "format": "Text", "volume": {"hostPath": {"path": folder}}})),
     });
     fs::write(&file, here.to_string()).unwrap();
     let here = Home::default().run(&file, &[]).exits(0);

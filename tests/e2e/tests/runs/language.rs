@@ -8,7 +8,7 @@ fn nothing_to_do_succeeds() {
     let home = Home::default();
     home.write("empty/a.txt", "");
     let spec = json!({
-        "data": [{"name": "one", "files": {"url": "empty/*.txt"}}],
+        "data": [{"name": "one", "files": {"url": "empty/*.txt", "format": "Text"}}],
         "steps": [
             {"name": "range", "over": {"range": {"end": 0}}, "run": {"script": "exit 1"}, "results": [{"name": "n", "reduce": "Sum"}]},
             {"name": "files", "over": {"data": "one", "split": {"bytes": "1Ki"}}, "run": {"script": "exit 1"}},

@@ -72,7 +72,7 @@ impl ShimRunner {
             .slots
             .iter()
             .zip(0_u8..)
-            .map(|(slot, number)| frame(number, &slot.program));
+            .map(|(slot, number)| (frame(number, &slot.program), slot.program.sides.get()));
         self.outbox.restart(programs).map_err(too_large("a program"))?;
         if let Some(key) = key {
             self.outbox.control(&ToShim::Key { key }).map_err(too_large("a key"))?;

@@ -14,6 +14,7 @@ pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
         env: program.env.clone(),
         grace_millis: u64::try_from(program.grace.as_millis()).unwrap_or(u64::MAX),
         results_limit: program.results_limit,
+        sides: !program.sides.get().is_empty(),
     }
 }
 

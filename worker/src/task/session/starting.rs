@@ -1,11 +1,12 @@
 //! What is begun: attempts with their inputs, and plans.
 
-use std::{sync::Arc, time::Duration};
-
-use braid_crds::{
-    Plan as PlanObject,
-    worker::{Fatal, FilesSource},
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
+
+use braid_crds::{Plan as PlanObject, worker::Fatal};
 use braid_engine::{
     plan::{Partition, Plan},
     protocol::worker::Task,
@@ -24,8 +25,8 @@ use super::{
 };
 use crate::{
     planner,
-    reader::{self, InputError, plans},
-    runner::{Attempt, AttemptId, Input, Item, Runner, RunnerError},
+    reader::{self, InputError, Reader, plans},
+    runner::{Attempt, AttemptId, Input, Item, Runner, RunnerError, Side},
 };
 
 /// So many inputs are opened ahead of the runner at most.
@@ -64,11 +65,11 @@ impl Session {
                 self.fatal(ready.shard, &reason, &message);
                 continue;
             }
-            if let Source::Planning(source) = &run.source {
-                self.begin_planning(&run, source.clone());
+            if let Source::Planning(order) = &run.source {
+                self.begin_planning(&run, order.clone());
                 continue;
             }
-            if !self.has_plan(&run) {
+            if !self.has_plan(&run) || !self.has_sides(&run) {
                 return;
             }
             match runner.prepare(run.program.clone()).await {
@@ -186,9 +187,9 @@ impl Session {
             (Source::Files { root, many, .. }, Some(plan)) => {
                 self.opening += 1;
                 flight.pinned = Some(plan.clone());
-                let (root, many, ground) = (root.clone(), *many, self.options.ground.clone());
+                let (root, many, reader) = (root.clone(), *many, self.reader.clone());
                 self.jobs.0.spawn_blocking(move || {
-                    let input = reader::open(&plan, partition, &ground, &root, many);
+                    let input = reader.open(&plan, partition, &root, many);
                     Job::Opened(flight, input)
                 });
             }
@@ -213,9 +214,7 @@ impl Session {
 
     /// Whether the plan of a run is at hand; else it is fetched.
     fn has_plan(&mut self, run: &Run) -> bool {
-        let (Source::Items { chunks } | Source::Files { chunks, .. }) = run.source else {
-            return true;
-        };
+        let Some(chunks) = run.chunks() else { return true };
         let digest = &run.reference.plan;
         if self.plans.get(digest).is_some() {
             return true;
@@ -232,7 +231,27 @@ impl Session {
         false
     }
 
-    fn begin_planning(&mut self, run: &Run, source: FilesSource) {
+    /// Whether the files that all attempts of a run read are at hand; else they are opened. The plan is there.
+    fn has_sides(&mut self, run: &Arc<Run>) -> bool {
+        let Some(reads) = &run.reads else { return true };
+        if run.program.sides.are_known() {
+            return true;
+        }
+        let Some(plan) = self.plans.get(&run.reference.plan) else {
+            return false;
+        };
+        if !self.siding.contains(&run.program.id) {
+            self.siding.push(run.program.id);
+            let (run, reader, roots) = (run.clone(), self.reader.clone(), reads.roots.clone());
+            self.jobs.0.spawn_blocking(move || {
+                let sides = sides(&reader, &plan, &roots);
+                Job::Sides(run, sides)
+            });
+        }
+        false
+    }
+
+    fn begin_planning(&mut self, run: &Run, order: planner::Order) {
         let Some(begun) = self.machine.begin(1, self.clock.now()) else {
             return;
         };
@@ -243,7 +262,7 @@ impl Session {
         let (reference, ground) = (run.reference.clone(), self.options.ground.clone());
         let (api, deadline) = (self.plan_api(), self.options.call_deadline);
         let planning = self.jobs.0.spawn(async move {
-            let planned = planner::plan(api, reference, source, ground, deadline).await;
+            let planned = planner::plan(api, reference, order, ground, deadline).await;
             Job::Planned(task, planned)
         });
         self.planning.insert(task, planning);
@@ -252,6 +271,19 @@ impl Session {
     fn plan_api(&self) -> Api<PlanObject> {
         Api::namespaced(self.client.clone(), &self.identity.namespace)
     }
+}
+
+/// The directories of what all attempts read. Blocks.
+fn sides(reader: &Reader, plan: &Plan, roots: &[(String, PathBuf)]) -> Result<Vec<Side>, InputError> {
+    let all = plan.reads().iter().map(|read| {
+        let root = roots.iter().find(|(data, _)| **data == *read.data);
+        let root = root.map_or(Path::new(""), |(_, root)| root);
+        Ok(Side {
+            variable: format!("BRAID_IN_{}", read.data.to_ascii_uppercase().replace('-', "_")),
+            files: reader.whole(&read.files, read.format, root)?,
+        })
+    });
+    all.collect()
 }
 
 /// An attempt that needs no input but its number.

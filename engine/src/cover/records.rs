@@ -1,0 +1,350 @@
+//! Where the records of a file are, found while its bytes go by once, in chunks of any size and in bounded memory.
+//!
+//! A line feed ends a record and belongs to it; what follows the last one is a record too. A carriage return before it is left
+//! where it is. In CSV, a line feed in a quoted field ends nothing. A quote opens a quoted field only where a field begins: at
+//! the beginning of a record, or behind a comma, semicolon, tab or bar; in a quoted field, two quotes are one. Files that keep to
+//! RFC 4180 have quotes nowhere else; for others this is how most readers of CSV take them. The first record of CSV is the
+//! header, and a byte order mark before it is part of it.
+//!
+//! Empty lines are records of text; of CSV and JSON lines they are not, and go with the records beside them.
+
+use braid_crds::workflow::Format;
+use memchr::{memchr, memchr_iter, memchr2};
+
+/// The longest header of a CSV file, in bytes.
+pub const HEADER_BYTES: u64 = 1 << 20;
+/// The most partitions that may be found by looking into the files of one plan.
+pub const CUTS: usize = 8_000_000;
+
+/// Text is counted in blocks of so many bytes.
+const BLOCK: usize = 32 << 10;
+const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// When a partition is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// With so many records.
+    Rows(u64),
+    /// With the record that brings it to so many bytes.
+    Bytes(u64),
+}
+
+/// The partitions of one file: each ends where the next begins, the last at the end of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// How long the header is that each partition begins with.
+    pub header: u64,
+    /// Where the partitions begin: strictly ascending, the first at the header's end.
+    pub starts: Vec<u64>,
+}
+
+/// What is wrong with the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// A quote that opens a field and has no partner.
+    #[error("the quote at byte {0} opens a field that does not end before the file does; close it, or take it out")]
+    UnclosedQuote(u64),
+    /// No end of the header.
+    #[error(
+        "the header does not end within {HEADER_BYTES} bytes; is it CSV? Its first quote, if it has one, is at byte {0:?}"
+    )]
+    LongHeader(Option<u64>),
+    /// Too many partitions.
+    #[error("the files give more than {CUTS} partitions; choose a larger split")]
+    TooMany,
+    /// Parquet has no lines.
+    #[error("Parquet has no lines: use split: {{rowGroups: 1}}")]
+    NoLines,
+}
+
+/// Finds the partitions of a file.
+#[derive(Clone, Debug)]
+pub struct RecordScan {
+    rule: Rule,
+    unit: Unit,
+    /// How many bytes have gone by.
+    position: u64,
+    /// Of the line that is going by, from its last line feed outside quotes.
+    line: Line,
+    header: Option<u64>,
+    /// Where the next partition begins, or the one that is open has begun.
+    start: u64,
+    /// Records in the open partition; 0: there is none.
+    rows: u64,
+    total_rows: u64,
+    starts: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Text,
+    Json,
+    Csv { state: State, mark: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Where a field begins.
+    Field,
+    /// In a field without quotes, or behind a quoted one.
+    Plain,
+    /// In a quoted field that was opened there.
+    Quoted(u64),
+    /// Behind a quote in such a field.
+    Quote(u64),
+}
+
+/// As much of a line as tells whether it is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Line {
+    length: u64,
+    /// Its only byte is a carriage return.
+    cr: bool,
+}
+
+impl Line {
+    fn extend(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.cr = self.length == 0 && bytes == b"\r";
+            self.length += bytes.len() as u64;
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self.length == 0 || (self.length == 1 && self.cr)
+    }
+}
+
+impl RecordScan {
+    /// For a file of that format.
+    ///
+    /// # Errors
+    /// For Parquet.
+    pub fn new(format: Format, unit: Unit) -> Result<Self, ScanError> {
+        let rule = match format {
+            Format::Text => Rule::Text,
+            Format::JsonLines => Rule::Json,
+            Format::Csv => Rule::Csv {
+                state: State::Field,
+                mark: 0,
+            },
+            Format::Parquet => return Err(ScanError::NoLines),
+        };
+        Ok(Self {
+            header: (!matches!(rule, Rule::Csv { .. })).then_some(0),
+            rule,
+            unit,
+            position: 0,
+            line: Line::default(),
+            start: 0,
+            rows: 0,
+            total_rows: 0,
+            starts: Vec::new(),
+        })
+    }
+
+    /// Takes the next bytes of the file.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
+        match (self.rule, self.unit) {
+            (Rule::Text, Unit::Rows(rows)) => self.count(chunk, rows)?,
+            (Rule::Text | Rule::Json, _) => self.lines(chunk)?,
+            (Rule::Csv { state, mark }, _) => self.csv(chunk, state, mark)?,
+        }
+        Ok(())
+    }
+
+    /// The length of the header, once it has gone by.
+    #[must_use]
+    pub fn header(&self) -> Option<u64> {
+        self.header
+    }
+
+    /// How many records have ended.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.total_rows
+    }
+
+    /// What was found, at the end of the file.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn finish(mut self) -> Result<Records, ScanError> {
+        if let Rule::Csv {
+            state: State::Quoted(at),
+            ..
+        } = self.rule
+        {
+            return Err(ScanError::UnclosedQuote(at));
+        }
+        if !self.line.is_empty() || (matches!(self.rule, Rule::Text) && self.line.length > 0) {
+            self.end_of_record(self.position)?;
+        }
+        Ok(Records {
+            header: self.header.unwrap_or(self.position),
+            starts: self.starts,
+        })
+    }
+
+    /// Text by rows: whole blocks are counted, only the one in which a partition ends is looked through.
+    fn count(&mut self, chunk: &[u8], rows: u64) -> Result<(), ScanError> {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let block = rest.get(..BLOCK).unwrap_or(rest);
+            let wanted = rows - self.rows;
+            let found = memchr_iter(b'\n', block).count() as u64;
+            let taken = if found < wanted {
+                if found > 0 {
+                    self.open()?;
+                    self.rows += found;
+                    self.total_rows += found;
+                }
+                let behind = memchr::memrchr(b'\n', block).map_or(0, |last| last + 1);
+                if behind > 0 {
+                    self.line = Line::default();
+                }
+                self.line.extend(block.get(behind..).unwrap_or_default());
+                block.len()
+            } else {
+                let nth = usize::try_from(wanted - 1).unwrap_or(usize::MAX);
+                let last = memchr_iter(b'\n', block).nth(nth).unwrap_or(block.len() - 1) + 1;
+                self.open()?;
+                self.rows = 0;
+                self.total_rows += wanted;
+                self.start = self.position + last as u64;
+                self.line = Line::default();
+                last
+            };
+            self.position += taken as u64;
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn lines(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
+        let mut from = 0;
+        for at in memchr_iter(b'\n', chunk) {
+            self.line.extend(chunk.get(from..at).unwrap_or_default());
+            from = at + 1;
+            self.end_of_line(self.position + from as u64)?;
+        }
+        self.line.extend(chunk.get(from..).unwrap_or_default());
+        self.position += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn csv(&mut self, chunk: &[u8], mut state: State, mut mark: usize) -> Result<(), ScanError> {
+        // The line goes on from here; and here is looked on.
+        let (mut from, mut at) = (0, 0);
+        let begun = |mark: usize, at: usize| self.position + at as u64 == mark as u64;
+        while mark < MARK.len() && begun(mark, at) && chunk.get(at) == MARK.get(mark) {
+            (mark, at) = (mark + 1, at + 1);
+            from = at;
+        }
+        if (1..MARK.len()).contains(&mark) && begun(mark, at) && at < chunk.len() {
+            state = State::Plain;
+        }
+        while at < chunk.len() {
+            let rest = chunk.get(at..).unwrap_or_default();
+            match state {
+                State::Field | State::Plain => {
+                    let Some(found) = memchr2(b'\n', b'"', rest) else {
+                        state = if rest.last().is_some_and(|byte| parts(*byte)) {
+                            State::Field
+                        } else {
+                            State::Plain
+                        };
+                        break;
+                    };
+                    let place = at + found;
+                    if chunk.get(place) == Some(&b'\n') {
+                        self.line.extend(chunk.get(from..place).unwrap_or_default());
+                        (state, from) = (State::Field, place + 1);
+                        self.end_of_line(self.position + from as u64)?;
+                    } else {
+                        let opens = match found.checked_sub(1).and_then(|before| rest.get(before)) {
+                            Some(before) => parts(*before),
+                            None => state == State::Field,
+                        };
+                        state = if opens {
+                            State::Quoted(self.position + place as u64)
+                        } else {
+                            State::Plain
+                        };
+                    }
+                    at = place + 1;
+                }
+                State::Quoted(opened) => {
+                    let Some(found) = memchr(b'"', rest) else { break };
+                    (state, at) = (State::Quote(opened), at + found + 1);
+                }
+                State::Quote(opened) => {
+                    if rest.first() == Some(&b'"') {
+                        (state, at) = (State::Quoted(opened), at + 1);
+                    } else {
+                        state = State::Plain;
+                    }
+                }
+            }
+        }
+        self.line.extend(chunk.get(from..).unwrap_or_default());
+        self.position += chunk.len() as u64;
+        self.rule = Rule::Csv { state, mark };
+        if self.header.is_none() && self.position > HEADER_BYTES {
+            let quote = match state {
+                State::Quoted(at) | State::Quote(at) => Some(at),
+                _ => None,
+            };
+            return Err(ScanError::LongHeader(quote));
+        }
+        Ok(())
+    }
+
+    fn end_of_line(&mut self, end: u64) -> Result<(), ScanError> {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() && !matches!(self.rule, Rule::Text) {
+            return Ok(());
+        }
+        self.end_of_record(end)
+    }
+
+    fn end_of_record(&mut self, end: u64) -> Result<(), ScanError> {
+        if self.header.is_none() {
+            (self.header, self.start) = (Some(end), end);
+            return Ok(());
+        }
+        self.open()?;
+        self.rows += 1;
+        self.total_rows += 1;
+        let full = match self.unit {
+            Unit::Rows(rows) => self.rows >= rows,
+            Unit::Bytes(bytes) => end - self.start >= bytes,
+        };
+        if full {
+            (self.start, self.rows) = (end, 0);
+        }
+        Ok(())
+    }
+
+    /// Notes where a partition begins, with its first record.
+    fn open(&mut self) -> Result<(), ScanError> {
+        if self.rows == 0 {
+            if self.starts.len() >= CUTS {
+                return Err(ScanError::TooMany);
+            }
+            self.starts.push(self.start);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a field may begin behind this byte.
+fn parts(byte: u8) -> bool {
+    matches!(byte, b',' | b';' | b'\t' | b'|')
+}
+
+#[cfg(test)]
+mod tests;

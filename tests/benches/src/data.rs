@@ -1,0 +1,156 @@
+//! How fast data is looked through when a step is planned, and how fast it reaches programs.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write as _},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use braid_crds::workflow::Format;
+use braid_engine::cover::{RecordScan, Unit};
+use braid_local::{Hands, LocalCluster, Settings};
+use braid_testkit as kit;
+use serde_json::{Value, json};
+
+use crate::{
+    Effort,
+    figure::{Figure, median, rounded},
+};
+
+const PATIENCE: Duration = Duration::from_mins(10);
+/// As a planner reads.
+const CHUNK: usize = 1 << 20;
+
+/// Lines of about a hundred bytes, every eighth with quotes.
+fn row(number: usize, quotes: bool) -> String {
+    let text = "x".repeat(40 + number % 41);
+    if quotes && number.is_multiple_of(8) {
+        format!("{number},\"{text}, \"\"quoted\"\"\",{},north\n", number * 7 % 1000)
+    } else {
+        format!("{number},{text},{},north\n", number * 7 % 1000)
+    }
+}
+
+fn text(bytes: usize, quotes: bool) -> Vec<u8> {
+    let mut text = b"id,text,amount,region\n".to_vec();
+    let mut number = 0;
+    while text.len() < bytes {
+        text.extend(row(number, quotes).into_bytes());
+        number += 1;
+    }
+    text
+}
+
+/// Bytes per nanosecond are gigabytes per second.
+#[allow(clippy::cast_precision_loss)]
+fn gigabytes(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 / took.as_nanos() as f64
+}
+
+/// The measurement of looking through.
+pub fn scan(effort: Effort) -> anyhow::Result<Figure> {
+    let (bytes, rounds) = if effort.quick { (64 << 20, 3) } else { (512 << 20, 5) };
+    let mut figure = Figure::new(
+        "scan",
+        format!("{bytes} bytes in memory, looked through in chunks of {CHUNK} on one core, median of {rounds}"),
+        &["data", "split", "partitions", "GB/s"],
+    );
+    for (name, format, quotes, unit) in [
+        ("Text", Format::Text, false, Unit::Rows(50_000)),
+        ("Text", Format::Text, false, Unit::Rows(1)),
+        ("JSONLines", Format::JsonLines, false, Unit::Rows(50_000)),
+        ("CSV", Format::Csv, false, Unit::Rows(50_000)),
+        ("CSV, quotes in every eighth row", Format::Csv, true, Unit::Rows(50_000)),
+        (
+            "CSV, quotes in every eighth row",
+            Format::Csv,
+            true,
+            Unit::Bytes(16 << 20),
+        ),
+    ] {
+        let text = text(bytes, quotes);
+        let (mut rates, mut partitions) = (Vec::new(), 0);
+        for _ in 0..rounds {
+            let begun = Instant::now();
+            let mut scan = RecordScan::new(format, unit)?;
+            for chunk in text.chunks(CHUNK) {
+                scan.feed(chunk)?;
+            }
+            partitions = scan.finish()?.starts.len();
+            rates.push(gigabytes(text.len(), begun.elapsed()));
+        }
+        let split = match unit {
+            Unit::Rows(rows) => format!("rows: {rows}"),
+            Unit::Bytes(bytes) => format!("bytes: {bytes}"),
+        };
+        figure.row([json!(name), json!(split), json!(partitions), rounded(median(rates), 2)]);
+    }
+    Ok(figure)
+}
+
+async fn once(file: &Path, split: &Value) -> anyhow::Result<Duration> {
+    let mut settings = Settings::new(".".into(), Hands::Shim(kit::own_shim()?));
+    settings.workers = 2;
+    let cluster = LocalCluster::start(settings).await?;
+    let client = cluster.client();
+    let begun = Instant::now();
+    let spec = json!({
+        "data": [{"name": "rows", "files": {"url": file, "format": "CSV"}}],
+        "steps": [{
+            "name": "count",
+            "over": {"data": "rows", "split": split},
+            "run": {"script": "wc -l > $BRAID_RESULTS"},
+            "results": [{"name": "lines", "reduce": "Sum"}],
+        }],
+    });
+    kit::submit(&client, "count", spec).await?;
+    let run = kit::ended(&client, "count", PATIENCE).await?;
+    let took = begun.elapsed();
+    let step = kit::step(&run, "count")?;
+    ensure!(step.partitions.failed == 0 && step.partitions.succeeded > 0, "{step:?}");
+    cluster.stop().await?;
+    Ok(took)
+}
+
+/// The measurement of whole runs.
+pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
+    let (bytes, rounds) = if effort.quick { (64 << 20, 1) } else { (1 << 30, 3) };
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("rows.csv");
+    let mut out = BufWriter::new(File::create(&file)?);
+    out.write_all(&text(bytes, true))?;
+    out.flush()?;
+    let mut figure = Figure::new(
+        "delivery",
+        format!(
+            "{bytes} bytes of CSV in the page cache through `wc -l`, 2 workers; from the submission to Complete, so with planning \
+             and the start of workers; median of {rounds}; beside it `wc -l` of the file alone"
+        ),
+        &["what", "seconds", "GB/s"],
+    );
+    let mut alone = Vec::new();
+    for _ in 0..=rounds {
+        let begun = Instant::now();
+        let status = Command::new("wc").arg("-l").arg(&file).output().context("wc")?;
+        ensure!(status.status.success(), "wc failed");
+        alone.push(begun.elapsed());
+    }
+    let mut add = |what: &str, times: &[Duration]| {
+        let seconds = median(times.iter().map(Duration::as_secs_f64).collect());
+        #[allow(clippy::cast_precision_loss)]
+        let rate = bytes as f64 / seconds / 1e9;
+        figure.row([json!(what), rounded(seconds, 2), rounded(rate, 2)]);
+    };
+    add("wc -l alone", alone.get(1..).unwrap_or_default());
+    for split in [json!({"bytes": "32Mi"}), json!({"rows": 500_000}), json!({"files": 1})] {
+        let mut times = Vec::new();
+        for _ in 0..rounds {
+            times.push(once(&file, &split).await?);
+        }
+        add(&format!("split: {split}"), &times);
+    }
+    Ok(figure)
+}

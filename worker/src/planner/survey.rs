@@ -1,0 +1,100 @@
+//! What a plan would be, found without running anything: for people who want to know before.
+
+use std::sync::atomic::AtomicBool;
+
+use braid_crds::worker::{FilesSource, ReadSource};
+use braid_engine::plan::{Partition, Plan};
+
+use super::{Pattern, PlanningError, files};
+use crate::ground::Ground;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes they have, as they lie there.
+    pub bytes: u64,
+    /// How many partitions.
+    pub partitions: u64,
+    /// In how many objects the plan is written down.
+    pub objects: i32,
+    /// What the first partitions are, in words.
+    pub first: Vec<String>,
+}
+
+/// Why there is no plan: as a run would say it.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct NoPlan {
+    /// In CamelCase.
+    pub reason: String,
+    /// What, where, and what to do.
+    pub message: String,
+}
+
+impl From<PlanningError> for NoPlan {
+    fn from(error: PlanningError) -> Self {
+        let fatal = error.to_fatal();
+        Self {
+            reason: fatal.reason,
+            message: fatal.message,
+        }
+    }
+}
+
+/// Lists the files of a step, and looks into them, as a worker would. Blocks.
+///
+/// # Errors
+/// What the step would fail with.
+pub fn partitions(source: &FilesSource, ground: &Ground, first: usize) -> Result<Survey, NoPlan> {
+    let files = files(source, ground, &AtomicBool::new(false))?;
+    let (count, bytes) = (files.files().len() as u64, files.total_bytes());
+    let plan = Plan::from(files);
+    let encoded = plan.encode().map_err(PlanningError::from)?;
+    let some = (0..plan.partitions()).take(first);
+    Ok(Survey {
+        files: count,
+        bytes,
+        partitions: plan.partitions(),
+        objects: encoded.reference().chunks,
+        first: some
+            .filter_map(|number| Some(words(&plan.partition(number)?)))
+            .collect(),
+    })
+}
+
+/// Lists the files of a side input: how many, and their bytes. Blocks.
+///
+/// # Errors
+/// What the step would fail with.
+pub fn read(source: &ReadSource, ground: &Ground) -> Result<(u64, u64), NoPlan> {
+    let files = Pattern::new(&source.url)?.list(ground)?;
+    let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+    Ok((files.len() as u64, bytes))
+}
+
+fn words(partition: &Partition<'_>) -> String {
+    match partition {
+        Partition::Files([]) => "no file".into(),
+        Partition::Files([file]) => format!("{}, {} bytes", file.path, file.size),
+        Partition::Files([first, .., last]) => format!("{} to {}", first.path, last.path),
+        Partition::Bytes { file, start, end } => format!("{}, lines that begin in bytes {start}-{end}", file.path),
+        Partition::Records {
+            file,
+            header: 0,
+            start,
+            end,
+        } => format!("{}, bytes {start}-{end}", file.path),
+        Partition::Records {
+            file,
+            header,
+            start,
+            end,
+        } => format!("{}, bytes {start}-{end} behind the header of {header}", file.path),
+        Partition::RowGroups { file, groups } => {
+            format!("{}, row groups {}-{}", file.path, groups.start, groups.end)
+        }
+        Partition::Item(item) => item.to_string(),
+    }
+}
