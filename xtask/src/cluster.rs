@@ -26,9 +26,9 @@ pub fn obtain() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests on a real server, those of the command line on one, and those of the charts. What was proved is printed: how many cases, how large the definitions are.
+/// The tests on a real server, those of the command line on one, that of the proxy before one, and those of the charts. What was proved is printed: how many cases, how large the definitions are.
 pub fn tests() -> Command {
-    test(&["real", "chart"], &["--show-output"])
+    test(&["real", "chart", "relay"], &["--show-output"])
 }
 
 /// The tests on a cluster in containers: they say where they are, for the first one takes many minutes.
@@ -44,8 +44,10 @@ fn test(names: &[&str], options: &[&str]) -> Command {
         "braid-cluster",
         "--package",
         "braid",
+        "--package",
+        "braid-e2e-kind",
         "--features",
-        "braid-cluster/real,braid/real",
+        "braid-cluster/real,braid/real,braid-e2e-kind/real",
         "--locked",
         "--no-fail-fast",
     ]);

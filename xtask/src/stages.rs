@@ -147,7 +147,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "--workspace",
                 "--all-targets",
                 "--features",
-                "braid-cluster/real,braid-e2e-kind/cluster,braid/real",
+                "braid-cluster/real,braid-e2e-kind/cluster,braid-e2e-kind/real,braid/real",
                 "--locked",
                 "--keep-going",
                 "--",

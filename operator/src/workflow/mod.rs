@@ -361,7 +361,7 @@ impl Pass<'_> {
         for step in planned
             .steps
             .iter_mut()
-            .filter(|step| step.phase == Phase::Planning && step.stopping.is_none())
+            .filter(|step| step.phase == Phase::Planning && step.plan.is_none() && step.stopping.is_none())
         {
             let declared = self
                 .workflow
