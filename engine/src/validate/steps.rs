@@ -119,51 +119,6 @@ fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
     }
 }
 
-fn unknown_data(spec: &WorkflowSpec, name: &str, path: String, problems: &mut Problems) {
-    let help = suggest(name, "data", spec.data.iter().map(|data| data.name.as_str()));
-    problems.add(Rule::UnknownData, path, format!("there is no data {name:?}"), help);
-}
-
-/// Whether the data can be cut so.
-fn cut(files: &Files, split: Option<&Split>, path: &str, problems: &mut Problems) {
-    let Some(split) = split else { return };
-    // The units do not matter here; that there is exactly one is the schema's matter.
-    let cut = match (split.files, &split.bytes, split.rows, split.row_groups) {
-        (Some(_), None, None, None) => cover::Split::Files(1),
-        (None, Some(_), None, None) => cover::Split::Bytes(1),
-        (None, None, Some(_), None) => cover::Split::Rows(1),
-        (None, None, None, Some(_)) => cover::Split::RowGroups(1),
-        _ => return,
-    };
-    match cover::check(files.format, cut) {
-        Err(CoverError::Format { format, by, instead }) => problems.add(
-            Rule::SplitFormat,
-            format!("{path}.{by}"),
-            match files.format {
-                None => format!("data without a format cannot be split by {by}"),
-                Some(_) => format!("data of format {format} cannot be split by {by}"),
-            },
-            instead,
-        ),
-        Err(_) => {}
-        Ok(()) => {
-            let packed = cover::packing(&files.url, files.format);
-            if let (Some((packing, _)), false) = (packed, matches!(cut, cover::Split::Files(_))) {
-                problems.add(
-                    Rule::SplitPacked,
-                    path,
-                    format!(
-                        "{} is packed with {}, which can only be read from its beginning",
-                        files.url,
-                        packing.as_str()
-                    ),
-                    "use split: {files: N}, or unpack the files",
-                );
-            }
-        }
-    }
-}
-
 /// The size of a matrix, and that its names can be told apart.
 fn matrix(matrix: &Matrix, path: &str, problems: &mut Problems) {
     let axes = || matrix.axes.iter().map(|axis| axis.name.as_str());

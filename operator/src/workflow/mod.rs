@@ -361,6 +361,7 @@ impl Pass<'_> {
         for step in planned
             .steps
             .iter_mut()
+            // One that is made already waits for a worker, which adds what is read beside it.
             .filter(|step| step.phase == Phase::Planning && step.plan.is_none() && step.stopping.is_none())
         {
             let declared = self
@@ -370,10 +371,6 @@ impl Pass<'_> {
                 .iter()
                 .find(|declared| declared.name == step.name);
             let over = declared.and_then(|declared| declared.over.as_ref());
-            // Made already: a worker is adding what is read beside it.
-            if step.plan.is_some() {
-                continue;
-            }
             match over.and_then(|over| plans::items(&self.workflow, over, &seen)) {
                 Some(Ok(items)) => {
                     let making = plans::make(self.context, &self.workflow, step, &items);
