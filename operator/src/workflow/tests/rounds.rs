@@ -47,7 +47,7 @@ fn run(world: &mut World, step: &str, n: impl Fn(u32, u64) -> u64 + Copy, crash:
 
 #[test]
 fn enough_is_enough_and_the_rest_is_left() {
-    let mut spec = over(&json!([counting("a", 1_000), after(range("b", 1), &["a"])]));
+    let mut spec = over(&json!([counting("a", 1_000), after(counting("b", 1), &["a"])]));
     spec["steps"][0]["stopWhen"] = json!("results.n >= params.wanted");
     spec["params"] = json!([{"name": "wanted", "type": "Integer", "value": 100}]);
     let mut world = World::new(&spec, 2);
@@ -142,7 +142,7 @@ fn a_condition_that_breaks_fails_the_step() {
 }
 
 fn polling(until: &str, max: i32) -> Value {
-    let mut spec = over(&json!([counting("a", 5), after(range("b", 1), &["a"])]));
+    let mut spec = over(&json!([counting("a", 5), after(counting("b", 1), &["a"])]));
     spec["steps"][0]["repeat"] = json!({"until": until, "max": max, "every": "10s"});
     spec
 }
