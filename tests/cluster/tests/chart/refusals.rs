@@ -3,7 +3,7 @@
 use crate::helm::{printed, template, told};
 
 /// A value, as `--set-json` takes it, and what the message must name.
-const WRONG: [(&str, &str); 38] = [
+const WRONG: [(&str, &str); 41] = [
     ("watchNamespace=[\"team\"]", "watchNamespace"),
     ("watchNamespaces=\"team\"", "/watchNamespaces"),
     ("watchNamespaces=[\"Team\"]", "/watchNamespaces/0"),
