@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use crate::{
     args::GraphArgs,
     exit::{Exit, Failure},
-    out,
+    out, progress,
 };
 
 /// Characters of an expression that are shown.
@@ -27,7 +27,7 @@ pub fn graph(args: &GraphArgs) -> Result<Exit, Failure> {
         Ok(workflows) => workflows,
         Err(problems) => {
             for problem in problems {
-                eprintln!("{problem}");
+                progress::say(&problem.to_string());
             }
             return Ok(Exit::Usage);
         }

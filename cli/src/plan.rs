@@ -180,9 +180,13 @@ fn lines(planned: &Planned) -> Vec<String> {
         lines.push("  known only when it starts:".into());
     }
     let some = planned.first.iter().enumerate();
-    lines.extend(some.map(|(number, what)| match planned.later {
-        true => format!("  {}", text::clean(what, 160)),
-        false => format!("  {number}  {}", text::clean(what, 160)),
+    lines.extend(some.map(|(number, what)| {
+        let what = text::clean(what, 160);
+        if planned.later {
+            format!("  {what}")
+        } else {
+            format!("  {number}  {what}")
+        }
     }));
     let more = planned
         .partitions

@@ -31,19 +31,22 @@ pub fn document(workflow: &Workflow) -> Value {
                 .map(|result| (result.name.clone(), result.value.clone().unwrap_or_default()))
                 .collect();
             let counts = &step.partitions;
-            let mut document = json!({
-                "phase": step.phase,
-                "partitions": {"total": counts.total, "succeeded": counts.succeeded, "failed": counts.failed},
-                "results": results,
-            });
+            let mut partitions = Map::new();
+            partitions.insert("total".into(), counts.total.into());
+            partitions.insert("succeeded".into(), counts.succeeded.into());
+            partitions.insert("failed".into(), counts.failed.into());
+            let mut document = Map::new();
+            document.insert("phase".into(), json!(step.phase));
             // Only of steps that have such a thing.
             if counts.stopped > 0 {
-                document["partitions"]["stopped"] = counts.stopped.into();
+                partitions.insert("stopped".into(), counts.stopped.into());
             }
             if let Some(repeat) = &step.repeat {
-                document["rounds"] = repeat.rounds.into();
+                document.insert("rounds".into(), repeat.rounds.into());
             }
-            (name, document)
+            document.insert("partitions".into(), partitions.into());
+            document.insert("results".into(), results.into());
+            (name, document.into())
         })
         .collect();
     json!({"phase": status.phase, "outputs": status.outputs, "steps": steps})

@@ -46,7 +46,7 @@ pub fn are_of(over: &Over) -> bool {
 }
 
 /// The items of a step; `None` if it runs over something else. The scope is asked for only if there is something to evaluate.
-pub fn of<'a>(over: &'a Over, scope: impl FnOnce() -> Scope) -> Option<Result<Cow<'a, [Value]>, ItemsError>> {
+pub fn of(over: &Over, scope: impl FnOnce() -> Scope) -> Option<Result<Cow<'_, [Value]>, ItemsError>> {
     if let Some(items) = &over.items {
         return Some(Ok(Cow::Borrowed(items)));
     }

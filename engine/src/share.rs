@@ -114,7 +114,8 @@ mod tests {
     fn tables() {
         let free = |workers| vec![Holder::Nobody; workers];
         let of = |claim, workers| vec![Holder::Claim(claim); workers];
-        let cases: [(&str, &[u64], Vec<Holder>, &[u64]); 8] = [
+        type Case<'a> = (&'a str, &'a [u64], Vec<Holder>, &'a [u64]);
+        let cases: [Case<'_>; 8] = [
             ("nobody", &[], free(3), &[]),
             ("alone", &[100], free(3), &[3]),
             ("alone, with little", &[2], free(3), &[2]),

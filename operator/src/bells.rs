@@ -89,7 +89,9 @@ impl Context {
         }
         runs.sort();
         runs.dedup();
-        runs.iter().for_each(|run| self.ring_run(&namespace, run));
+        for run in &runs {
+            self.ring_run(&namespace, run);
+        }
     }
 
     /// Rings for the standing pools of a run that is gone: what it has left on their desks is to be taken off.

@@ -42,10 +42,13 @@ pub struct Series {
     pub value: f64,
 }
 
+/// Caches of runs, each with the number by which it is taken away again.
+type Shown = Vec<(u64, Store<Workflow>)>;
+
 /// The runs whose results are shown.
 #[derive(Clone, Default)]
 pub struct Results {
-    runs: Arc<Mutex<Vec<(u64, Store<Workflow>)>>>,
+    runs: Arc<Mutex<Shown>>,
     next: Arc<AtomicU64>,
 }
 

@@ -187,7 +187,9 @@ async fn reign(
             move |run| {
                 let run = run.as_ref().ok();
                 seen.saw(Kind::Workflow, run);
-                run.into_iter().for_each(|run| seen.ring_if_gone(run));
+                if let Some(run) = run {
+                    seen.ring_if_gone(run);
+                }
             }
         });
 

@@ -164,7 +164,7 @@ impl RecordScan {
 
     /// How many records have ended.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub fn total_rows(&self) -> u64 {
         self.total_rows
     }
 

@@ -181,8 +181,7 @@ impl Walk<'_> {
             };
             let text = text.inner();
             let is_phase = match (reference.root.as_str(), reference.path.as_slice()) {
-                ("steps", [_, field]) => field == "phase",
-                ("workflow", [field]) => field == "phase",
+                ("steps", [_, field]) | ("workflow", [field]) => field == "phase",
                 _ => false,
             };
             let phases = Phase::ALL.map(|phase| format!("{phase:?}"));

@@ -14,7 +14,7 @@ use self::thrift::{Cursor, Field, I16, I32, I64, LIST, STRUCT, Writer};
 mod thrift;
 
 /// How many bytes at the end of a file say where its footer is.
-pub const TAIL: u64 = 8;
+pub const TAIL: usize = 8;
 /// The longest footer, in bytes.
 pub const FOOTER_BYTES: u64 = 64 << 20;
 
@@ -74,7 +74,7 @@ pub struct Selection {
 ///
 /// # Errors
 /// See [`ParquetError`].
-pub fn footer_length(tail: [u8; TAIL as usize], size: u64) -> Result<u64, ParquetError> {
+pub fn footer_length(tail: [u8; TAIL], size: u64) -> Result<u64, ParquetError> {
     let [a, b, c, d, magic @ ..] = tail;
     match &magic {
         MAGIC => {}
@@ -83,7 +83,7 @@ pub fn footer_length(tail: [u8; TAIL as usize], size: u64) -> Result<u64, Parque
     }
     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
     // The file begins with the magic, too.
-    if length > FOOTER_BYTES || length.saturating_add(TAIL + 4) > size {
+    if length > FOOTER_BYTES || length.saturating_add(TAIL as u64 + 4) > size {
         return Err(ParquetError::Length(length));
     }
     Ok(length)
@@ -113,7 +113,7 @@ impl Footer {
         }
         find(&fields, 2, LIST, "schema")?;
         find(&fields, 3, I64, "num_rows")?;
-        let body = size.saturating_sub(bytes.len() as u64 + TAIL);
+        let body = size.saturating_sub((bytes.len() + TAIL) as u64);
         Ok(Self {
             bytes,
             body,

@@ -120,7 +120,7 @@ fn what_is_no_parquet_is_refused() {
 fn chunks_must_lie_in_the_file() {
     let file = FILES[0].1;
     let mut footer = open(file).unwrap();
-    footer.body = footer.body / 2;
+    footer.body /= 2;
     assert!(matches!(footer.select(0..3), Err(ParquetError::Chunk(_))));
     footer.body = 3;
     assert!(matches!(footer.select(0..1), Err(ParquetError::Chunk(0))));

@@ -181,22 +181,26 @@ impl Writer {
     }
 
     fn head(&mut self, id: i16, kind: u8) {
-        match id.checked_sub(self.id).and_then(|delta| u8::try_from(delta).ok()) {
-            Some(delta @ 1..=15) => self.bytes.push(delta << 4 | kind),
-            _ => {
-                self.bytes.push(kind);
-                self.integer(i64::from(id));
-            }
+        let delta = id.checked_sub(self.id).and_then(|delta| u8::try_from(delta).ok());
+        if let Some(delta @ 1..=15) = delta {
+            self.bytes.push(delta << 4 | kind);
+        } else {
+            self.bytes.push(kind);
+            self.integer(i64::from(id));
         }
         self.id = id;
     }
 
     pub(super) fn unsigned(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push((number & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = number.to_le_bytes();
             number >>= 7;
+            if number == 0 {
+                self.bytes.push(low);
+                return;
+            }
+            self.bytes.push(low | 0x80);
         }
-        self.bytes.push(number as u8);
     }
 
     fn integer(&mut self, number: i64) {
@@ -219,12 +223,11 @@ impl Writer {
     /// The head of a list of structures, as a field.
     pub(super) fn list(&mut self, field: &Field, count: usize) {
         self.head(field.id, LIST);
-        match u8::try_from(count) {
-            Ok(count @ 0..15) => self.bytes.push(count << 4 | STRUCT),
-            _ => {
-                self.bytes.push(0xf0 | STRUCT);
-                self.unsigned(count as u64);
-            }
+        if let Ok(count @ 0..15) = u8::try_from(count) {
+            self.bytes.push(count << 4 | STRUCT);
+        } else {
+            self.bytes.push(0xf0 | STRUCT);
+            self.unsigned(count as u64);
         }
     }
 

@@ -66,13 +66,17 @@ impl Distinct {
             return false;
         }
         match &other.kept {
-            Kept::Hashes(hashes) => hashes.iter().for_each(|hash| self.add(*hash)),
+            Kept::Hashes(hashes) => {
+                for hash in hashes {
+                    self.add(*hash);
+                }
+            }
             Kept::Registers(others) => {
                 if let Kept::Hashes(hashes) = &self.kept {
                     let mut registers = others.clone();
-                    hashes
-                        .iter()
-                        .for_each(|hash| raise(&mut registers, self.precision, *hash));
+                    for hash in hashes.iter() {
+                        raise(&mut registers, self.precision, *hash);
+                    }
                     self.kept = Kept::Registers(registers);
                 } else if let Kept::Registers(registers) = &mut self.kept {
                     for (register, other) in registers.iter_mut().zip(others) {
@@ -91,9 +95,9 @@ impl Distinct {
                 hashes.insert(hash);
                 if hashes.len() > most_hashes(self.precision) {
                     let mut registers = vec![0; 1 << self.precision].into_boxed_slice();
-                    hashes
-                        .iter()
-                        .for_each(|hash| raise(&mut registers, self.precision, *hash));
+                    for hash in hashes.iter() {
+                        raise(&mut registers, self.precision, *hash);
+                    }
                     self.kept = Kept::Registers(registers);
                 }
             }
@@ -125,9 +129,9 @@ impl Distinct {
             Kept::Hashes(hashes) => {
                 bytes.push(0);
                 varint::put(bytes, hashes.len() as u128);
-                hashes
-                    .iter()
-                    .for_each(|hash| bytes.extend_from_slice(&hash.to_be_bytes()));
+                for hash in hashes {
+                    bytes.extend_from_slice(&hash.to_be_bytes());
+                }
             }
             Kept::Registers(registers) => {
                 bytes.push(1);

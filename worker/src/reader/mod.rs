@@ -119,12 +119,11 @@ impl Reader {
             Some(Partition::Files(files)) => {
                 let format = plan.format();
                 if let ([file], false) = (files, many) {
-                    let data = match packing(&file.path, format) {
-                        None => whole(checked(ground, file)?, file),
-                        Some(_) => {
-                            is_planned(ground, file)?;
-                            self.later(file, format)
-                        }
+                    let data = if packing(&file.path, format).is_none() {
+                        whole(checked(ground, file)?, file)
+                    } else {
+                        is_planned(ground, file)?;
+                        self.later(file, format)
                     };
                     return Ok(Input::One {
                         name: Some(name(unpacked(file, format), root)),

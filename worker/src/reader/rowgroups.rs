@@ -78,10 +78,10 @@ pub(crate) fn count(planned: &PlannedFile, file: &File) -> Result<u32, InputErro
 
 fn read(planned: &PlannedFile, file: &File) -> Result<Footer, InputError> {
     let unreadable = |source| super::unreadable(planned, source);
-    let Some(behind) = planned.size.checked_sub(TAIL) else {
+    let Some(behind) = planned.size.checked_sub(TAIL as u64) else {
         return Err(wrong(planned, ParquetError::NoParquet));
     };
-    let mut tail = [0; TAIL as usize];
+    let mut tail = [0; TAIL];
     file.read_exact_at(&mut tail, behind).map_err(unreadable)?;
     let length = footer_length(tail, planned.size).map_err(|error| wrong(planned, error))?;
     let size = usize::try_from(length).map_err(|_| wrong(planned, ParquetError::Length(length)))?;

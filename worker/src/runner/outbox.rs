@@ -238,7 +238,7 @@ impl Outbox {
         {
             match entry {
                 Entry::Control(bytes) | Entry::Program(bytes) | Entry::Side { bytes, .. } => {
-                    self.wire.extend_from_slice(&bytes)
+                    self.wire.extend_from_slice(&bytes);
                 }
                 Entry::Part { attempt, bytes, start } => {
                     self.wire.extend_from_slice(&bytes);

@@ -46,7 +46,9 @@ fn added(numbers: &[Digits]) -> String {
     }
     let negative = carried(&columns) < 0;
     if negative {
-        columns.iter_mut().for_each(|column| *column = -*column);
+        for column in &mut columns {
+            *column = -*column;
+        }
     }
     let mut carry = 0;
     for column in &mut columns {

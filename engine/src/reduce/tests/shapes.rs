@@ -98,7 +98,7 @@ fn what_comes_along_is_the_chosen_ones() {
             "the results hold the key \"from\" twice",
         ),
     ] {
-        let error = add(&mut Fold::new(&declared(&[keyed.clone()])), 0, given).unwrap_err();
+        let error = add(&mut Fold::new(&declared(std::slice::from_ref(&keyed))), 0, given).unwrap_err();
         assert!(
             error.is_of_partition() && error.to_string().starts_with(message),
             "{error}"
@@ -240,7 +240,7 @@ fn a_default_stands_for_nothing() {
     ] {
         let result = shown(&spec, &[(0, "{}")]);
         assert_eq!((result.value, result.kind, result.count), (Some(expected), kind, 0));
-        let result = Fold::default().results(&[spec.clone()]).remove(0);
+        let result = Fold::default().results(std::slice::from_ref(&spec)).remove(0);
         assert!(result.value.is_some());
     }
     assert_eq!(value(&with(Reduce::Sum, json!(0)), &[(0, "{\"n\": 2}")]), json!(2));
