@@ -29,6 +29,9 @@ pub struct TestOptions {
     /// Also checks dependencies against the database of known vulnerabilities, which needs the network
     #[arg(long)]
     advisories: bool,
+    /// On the cluster also shared pools, memory, drains, and what happens when things break
+    #[arg(long)]
+    faults: bool,
     /// Only this stage; may be given more than once
     #[arg(long, value_name = "STAGE")]
     only: Vec<String>,
@@ -189,11 +192,16 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
             alone: "cargo xtask test --only kind".to_owned(),
             run: Box::new(|| counted(cluster::kind_tests())),
         });
+        let extent = if options.faults {
+            kind::Extent::Whole
+        } else {
+            kind::Extent::Short
+        };
         stages.push(Stage {
             name: "e2e-kind",
             alone: kind::ALONE.to_owned(),
-            run: Box::new(|| {
-                Ok(kind::with_cluster(counted)?
+            run: Box::new(move || {
+                Ok(kind::with_cluster(extent, counted)?
                     .into_iter()
                     .fold(Tally::default(), Tally::and))
             }),
