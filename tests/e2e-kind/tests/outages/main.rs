@@ -3,7 +3,9 @@
 //! These are cells of the same table as the faults of a single run. One after the other, for they break what others stand on.
 #![allow(missing_docs, clippy::print_stderr)]
 
-use braid_e2e_kind::{OF_ALL, Victim, suite};
+use braid_e2e_kind::edges::{Cell, cells_of};
+use braid_e2e_kind::proxy::{Moment, Verb, Who};
+use braid_e2e_kind::{Detour, OF_ALL, Row, Victim, campaign, suite, two_leaders};
 
 /// Breaks what the test's name says.
 #[track_caller]
@@ -37,6 +39,41 @@ cells! {
     release_uninstalled: "release-uninstalled",
     // The last one: a node that has come back needs a while for everything on it.
     z_node_lost: "node-lost",
+}
+
+/// The cells of requests that are tried each time; `cargo xtask chaos --cluster` tries all.
+#[test]
+fn requests_broken() {
+    let of = |who, verb, resource, moments: &[Moment]| -> Vec<Cell> {
+        let all = cells_of(who, verb, resource).into_iter();
+        all.filter(|cell| moments.contains(&cell.moment)).collect()
+    };
+    let all = [Moment::Before, Moment::After, Moment::Lost, Moment::Late];
+    let chosen = [
+        of(Who::Operator, Verb::Update, "workflows/status", &all),
+        of(Who::Operator, Verb::Update, "workers", &[Moment::After, Moment::Late]),
+        of(
+            Who::Worker,
+            Verb::Update,
+            "workers/status",
+            &[Moment::Lost, Moment::Late],
+        ),
+        of(Who::Operator, Verb::Create, "jobs", &[Moment::After]),
+        of(Who::Operator, Verb::Watch, "workers", &[Moment::Stalled]),
+    ]
+    .concat();
+    let detour = Detour::open();
+    eprintln!("{}", Row::head());
+    let hit = campaign(&detour, &chosen, |row| eprintln!("{row}"));
+    eprintln!("{}", two_leaders(&detour));
+    let missed = hit.err().unwrap_or_default();
+    assert!(missed.is_empty(), "never hit: {missed:?}");
+}
+
+/// The chart's own test, as people run it after an installation.
+#[test]
+fn helm_test() {
+    suite().test();
 }
 
 /// No finalizer holds a namespace up, with a run in its midst.
