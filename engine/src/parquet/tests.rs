@@ -1,4 +1,3 @@
-//! Files that pyarrow 26 and DuckDB 2.0 have written, taken apart; what comes out was also read by both.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
