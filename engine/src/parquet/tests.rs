@@ -1,3 +1,4 @@
+//! Files that pyarrow 26 and DuckDB 2.0 have written, taken apart.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
