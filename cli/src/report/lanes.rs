@@ -200,7 +200,8 @@ mod tests {
     fn places_stay_on_the_picture() {
         assert_eq!(0, scaled(-5, 10));
         assert_eq!(WIDTH, scaled(i64::MAX, 10));
-        assert_eq!(WIDTH / 2, scaled(i64::MAX / 2, i64::MAX));
+        assert_eq!(WIDTH / 2 - 1, scaled(i64::MAX / 2, i64::MAX));
+        assert_eq!(WIDTH / 2, scaled(5, 10));
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn what_is_wrong_is_not_created(site: &Site) {
     assert!(said.err.contains("<stdin>:12:"), "{}", said.err);
     let said = site.pipe(&["submit", "-", "-p", "factro=1"], &good).exits(2);
     assert!(said.err.contains("did you mean"), "{}", said.err);
-    let pool = "apiVersion: braid.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: p}\nspec: {workers: 1}\n";
+    let pool = "apiVersion: braid.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: p}\nspec: {replicas: 1}\n";
     let said = site.pipe(&["submit", "-"], &format!("{good}---\n{pool}")).exits(2);
     assert!(said.err.contains("2 documents, and a run is of one"), "{}", said.err);
     let said = site.pipe(&["submit", "-", "--timeout", "5s"], &good).exits(2);
