@@ -43,12 +43,12 @@ pub struct Series {
 }
 
 /// Caches of runs, each with the number by which it is taken away again.
-type Shown = Vec<(u64, Store<Workflow>)>;
+type Caches = Vec<(u64, Store<Workflow>)>;
 
 /// The runs whose results are shown.
 #[derive(Clone, Default)]
 pub struct Results {
-    runs: Arc<Mutex<Shown>>,
+    runs: Arc<Mutex<Caches>>,
     next: Arc<AtomicU64>,
 }
 
