@@ -4,7 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{schema, workflow::FilesVolume};
+use crate::{
+    schema,
+    workflow::{ConfigMapVolume, FilesVolume},
+};
 
 /// So many workers for a run.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,9 @@ pub struct PodClass {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1))]
     pub data: Vec<DataVolume>,
+    /// Where `main` has the code of functions from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ConfigMapVolume>,
     /// The resources of `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]

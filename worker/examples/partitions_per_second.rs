@@ -54,6 +54,7 @@ fn program(case: &Case) -> Program {
         concurrency: 1,
         grace: Duration::from_secs(10),
         results_limit: case.results.then_some(32 << 10),
+        serve: None,
         uid: Arc::from("uid/bench"),
     }
 }

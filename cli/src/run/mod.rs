@@ -71,6 +71,17 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
         ))
         .help("on a laptop only hostPath is there; `braid submit` gives the run to a cluster")
     })?;
+    if let Some(step) = workflow.spec.steps.iter().find(|step| {
+        let code = step.run.code.as_ref();
+        code.is_some_and(|code| code.config_map_ref.is_some())
+    }) {
+        return Err(Failure::usage(format!(
+            "{}: the code of step {} is in a ConfigMap of a cluster",
+            args.file.display(),
+            step.name
+        ))
+        .help("on a laptop code.path names the directory; `braid submit` makes a ConfigMap of it"));
+    }
     manifest::override_params(&mut workflow, args.params.iter().map(String::as_str)).map_err(Failure::usage)?;
     // From here on, so that nothing is begun that a signal would then not end in order.
     let signals = Signals::new().map_err(Failure::unreachable)?;

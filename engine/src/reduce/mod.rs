@@ -28,6 +28,7 @@ mod slot;
 mod sum;
 
 pub use fold::{Contribution, Fold};
+pub use given::{Members, Text};
 pub use slot::MAX_KEYS;
 
 use crate::varint::ReadError;

@@ -69,12 +69,25 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
             .collect(),
         template: pool.and_then(|pool| pool.template.clone()),
         image: run.image.clone(),
+        code: run.code.as_ref().and_then(|code| code.config_map_ref.clone()),
         resources: run.resources.clone(),
         env: from_elsewhere.collect(),
         env_from: run.env_from.clone(),
         volume_mounts: run.volume_mounts.clone(),
         security_context: run.security_context.clone(),
     }
+}
+
+/// What a run asks for that pods do not have; `None`: nothing.
+#[must_use]
+pub fn only_on_a_laptop(workflow: &Workflow) -> Option<String> {
+    let steps = workflow.spec.steps.iter().enumerate();
+    let mut paths = steps.filter_map(|(at, step)| Some((at, step.run.code.as_ref()?.path.as_ref()?)));
+    let (at, path) = paths.next()?;
+    Some(format!(
+        "spec.steps[{at}].run.code.path: {path:?} is a directory of a laptop, which pods do not have; `braid submit` makes a ConfigMap \
+         of it, and code.configMapRef names one"
+    ))
 }
 
 /// The name of a run's pool for a class: that of the run's only pool, for the class of no demands, else with a hash behind it.
@@ -312,5 +325,42 @@ async fn make(
         // An earlier pass did it; the watch tells of it soon.
         Ok(_) | Err(ApiError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn with(code: &Value) -> Workflow {
+        let steps =
+            json!([{"name": "one", "run": {"script": "a"}}, {"name": "two", "run": {"function": "a:f", "code": code}}]);
+        serde_json::from_value(json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "a"}, "spec": {"steps": steps},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn code_is_part_of_the_kind_of_pod() {
+        let run = with(&json!({"configMapRef": {"name": "code-1"}}));
+        assert_eq!(only_on_a_laptop(&run), None);
+        let classes: Vec<PodClass> = run.spec.steps.iter().map(|step| class_of(&run, step)).collect();
+        assert_eq!(classes[0], PodClass::default());
+        assert_eq!(classes[1].code.as_ref().unwrap().name, "code-1");
+        let other = with(&json!({"configMapRef": {"name": "code-2"}}));
+        let name = |run: &Workflow| name_of(run, &class_of(run, &run.spec.steps[1]));
+        assert_ne!(name(&run), name(&other));
+    }
+
+    #[test]
+    fn a_directory_of_a_laptop_is_not_for_pods() {
+        let problem = only_on_a_laptop(&with(&json!({"path": "./src"}))).unwrap();
+        assert!(
+            problem.starts_with("spec.steps[1].run.code.path: \"./src\""),
+            "{problem}"
+        );
     }
 }

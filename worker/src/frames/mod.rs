@@ -22,7 +22,7 @@ pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 
 /// The version of the protocol; the first frame of each side carries it.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -35,6 +35,9 @@ pub const PROGRAM_SLOTS: u8 = 16;
 
 /// How many attempts a shim holds that have not ended; one more is an error of the worker.
 pub const MAX_HELD: usize = 1024;
+
+/// How many bytes of a stream the shim holds for a program that does not read them; one more is the program's end.
+pub const MAX_STREAM: usize = 8 << 20;
 
 /// The longest line of output that is kept, in bytes; the rest of a longer one is dropped and the line is marked.
 pub const MAX_LINE: usize = 16 << 10;

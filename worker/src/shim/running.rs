@@ -19,7 +19,11 @@ use super::family;
 use super::input::{Feed, Input};
 use super::lines::Lines;
 use super::link::Link;
+use super::stream::Stream as Incoming;
 use crate::frames::{FromShim, MAX_MESSAGE, Outcome, Stream};
+
+/// So many reads of one pipe in one turn: nobody else waits while one attempt floods.
+const READS: usize = 4;
 
 /// Why the shim ended an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,10 @@ pub(super) struct Running {
     /// Counts the attempts of this shim.
     pub(super) number: u64,
     pub(super) feed: Option<Feed>,
+    /// Of a long-lived program: what it is sent while it runs.
+    pub(super) stream: Option<Incoming>,
+    /// It is a long-lived program, which concurrency does not count.
+    pub(super) served: bool,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     /// Why the shim ended it, where that says more than its own last words.
@@ -67,10 +75,12 @@ pub(super) struct Output {
     pub(super) pipe: Option<OwnedFd>,
     lines: Lines,
     stream: Stream,
+    /// It goes to the worker as it is: it is no log.
+    raw: bool,
 }
 
 impl Output {
-    fn new(pipe: Option<OwnedFd>, stream: Stream) -> io::Result<Self> {
+    fn new(pipe: Option<OwnedFd>, stream: Stream, raw: bool) -> io::Result<Self> {
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
@@ -78,8 +88,38 @@ impl Output {
             pipe,
             lines: Lines::default(),
             stream,
+            raw,
         })
     }
+
+    /// Gives what is in the pipe to the worker as it is.
+    fn pass_on(&mut self, attempt: u64, link: &mut Link, buffer: &mut [u8]) -> Result<(), ShimError> {
+        // As many reads in one turn as of a log.
+        for _ in 0..READS {
+            let Some(pipe) = &self.pipe else { break };
+            match nix::unistd::read(pipe, buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    let data = Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default());
+                    link.send(&FromShim::Output { attempt, data })?;
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(ShimError::Pipe(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What goes into a child's standard input.
+pub(super) enum Stdin {
+    /// Nothing, or a file that it has already.
+    None,
+    /// Files, one after the other.
+    Files(Feed),
+    /// What the worker sends while it runs.
+    Stream(Incoming),
 }
 
 /// What a `Running` is made of.
@@ -91,12 +131,19 @@ pub(super) struct Parts {
     pub(super) results: Option<(PathBuf, u32)>,
     pub(super) grace: Duration,
     pub(super) timeout: Option<Duration>,
+    pub(super) served: bool,
     pub(super) now: Moment,
 }
 
 impl Running {
     /// Takes over a child. Its pid is signalled and waited for by the shim alone, so a `Child` is not kept.
-    pub(super) fn new(child: Child, feed: Option<Feed>, parts: Parts) -> io::Result<Self> {
+    pub(super) fn new(child: Child, stdin: Stdin, parts: Parts) -> io::Result<Self> {
+        let raw = matches!(stdin, Stdin::Stream(_));
+        let (feed, stream) = match stdin {
+            Stdin::None => (None, None),
+            Stdin::Files(feed) => (Some(feed), None),
+            Stdin::Stream(stream) => (None, Some(stream)),
+        };
         let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         Ok(Self {
             attempt: parts.attempt,
@@ -106,8 +153,10 @@ impl Running {
             results: parts.results,
             number: parts.number,
             feed,
-            stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout)?,
-            stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr)?,
+            stream,
+            served: parts.served,
+            stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout, raw)?,
+            stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr, false)?,
             why: None,
             grace: parts.grace,
             started: parts.now,
@@ -181,7 +230,7 @@ impl Running {
     pub(super) fn exited(&mut self, status: WaitStatus, drained_by: Moment) {
         self.exit = Some(status);
         self.drained_by = Some(drained_by);
-        self.feed = None;
+        (self.feed, self.stream) = (None, None);
     }
 
     /// Whether all of its output has been read.
@@ -224,6 +273,10 @@ impl Running {
         let attempt = self.attempt;
         let last_error = &mut self.last_error;
         for output in [&mut self.stdout, &mut self.stderr] {
+            if output.raw {
+                output.pass_on(attempt, link, buffer)?;
+                continue;
+            }
             let stream = output.stream;
             let mut sent = Ok(());
             let mut emit = |line: Bytes, cut: bool| {
@@ -239,8 +292,7 @@ impl Running {
                     });
                 }
             };
-            // So many reads in one turn: nobody else waits while one attempt floods.
-            let mut turns = 4;
+            let mut turns = READS;
             while turns > 0
                 && let Some(pipe) = &output.pipe
             {

@@ -2,6 +2,7 @@
 
 mod pressure;
 mod reap;
+mod served;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use self::pressure::Pressure;
+use self::served::Store;
 use super::clock::Moment;
 use super::family::Strays;
 use super::input::{Feed, Input, Stdin};
@@ -23,9 +25,10 @@ use super::link::Link;
 use super::memory::{Cgroup, OomKills};
 use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
-use super::running::{Cause, Parts, Running};
+use super::running::{self, Cause, Parts, Running};
 use super::scratch::Scratch;
 use super::signals::Signals;
+use super::stream::Stream;
 use super::{Config, ShimError};
 use crate::frames::{FromShim, LinkKey, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
 
@@ -79,6 +82,7 @@ pub(super) struct Server {
     programs: [Option<Program>; PROGRAM_SLOTS as usize],
     scripts: u64,
     queue: VecDeque<Queued>,
+    store: Store,
     running: Vec<Running>,
     started: u64,
     strays: Strays,
@@ -100,6 +104,7 @@ enum Source {
     Signals,
     Output,
     Feed(u64),
+    Stream,
 }
 
 impl Server {
@@ -120,6 +125,7 @@ impl Server {
             programs: [const { None }; PROGRAM_SLOTS as usize],
             scripts: 0,
             queue: VecDeque::new(),
+            store: Store::default(),
             running: Vec::new(),
             started: 0,
             strays: Strays::default(),
@@ -182,9 +188,10 @@ impl Server {
                     }
                     Source::Signals => self.signalled()?,
                     Source::Feed(attempt) => self.feed(attempt),
-                    Source::Socket | Source::Output => {}
+                    Source::Socket | Source::Output | Source::Stream => {}
                 }
             }
+            self.write_streams();
             self.read_outputs()?;
         }
     }
@@ -272,6 +279,10 @@ impl Server {
                 sources.push(Source::Feed(running.attempt));
                 fds.push(PollFd::new(feed.as_fd(), PollFlags::POLLOUT));
             }
+            if let Some(pipe) = running.stream.as_ref().and_then(Stream::wants_room) {
+                sources.push(Source::Stream);
+                fds.push(PollFd::new(pipe, PollFlags::POLLOUT));
+            }
         }
         let nap = wake.map(|wake| wake.since(now)).map(|nap| nap.min(NAP));
         // Rounded up: waking a little before a deadline would only spin.
@@ -311,12 +322,11 @@ impl Server {
             _ if !self.greeted => return protocol("no greeting".to_owned()),
             ToShim::Program(program) => self.program(program)?,
             ToShim::Start(frame) => self.enqueue(frame)?,
-            ToShim::InputFile { attempt, path } => self.input(attempt, |input| input.file(&path))?,
-            ToShim::InputData { attempt, data } => self.input(attempt, |input| input.data(&data))?,
-            ToShim::InputEnd { attempt } => self.input(attempt, |input| {
-                input.end();
-                true
-            })?,
+            ToShim::InputFile { attempt, path } => self.arriving(attempt, |input| input.file(&path))?,
+            ToShim::InputData { attempt, data } => self.input_data(attempt, data)?,
+            ToShim::InputEnd { attempt } => self.input_end(attempt)?,
+            ToShim::Store { attempt, input } => self.store(attempt, &input)?,
+            ToShim::Forget { attempt } => self.forget(attempt),
             ToShim::Kill { attempt } => self.kill(attempt, now)?,
             ToShim::Extend { millis } => self.lease = Some(now.after(Duration::from_millis(millis))),
             ToShim::Key { key } => match &mut self.membership {
@@ -360,32 +370,11 @@ impl Server {
         if self.programs.get(usize::from(frame.slot)).is_none_or(Option::is_none) {
             return protocol(format!("attempt {attempt} of the unknown program {}", frame.slot));
         }
-        let known = self.queue.iter().any(|queued| queued.frame.attempt == attempt)
-            || self.running.iter().any(|running| running.attempt == attempt);
-        if known || self.queue.len() + self.running.len() >= MAX_HELD {
+        if self.holds(attempt) || self.queue.len() + self.running.len() >= MAX_HELD {
             return protocol(format!("attempt {attempt} is one too many, or was started already"));
         }
         let input = Input::new(&frame.input, attempt, &mut self.scratch);
         self.queue.push_back(Queued { frame, input });
-        Ok(())
-    }
-
-    /// Input for an attempt that was killed while it arrived is dropped.
-    fn input(&mut self, attempt: u64, take: impl FnOnce(&mut Input) -> bool) -> Result<(), ShimError> {
-        if self.running.iter().any(|running| running.attempt == attempt) {
-            return protocol(format!("input for attempt {attempt}, which runs already"));
-        }
-        let Some(queued) = self
-            .queue
-            .iter_mut()
-            .rev()
-            .find(|queued| queued.frame.attempt == attempt)
-        else {
-            return Ok(());
-        };
-        if queued.input.is_whole() || !take(&mut queued.input) {
-            return protocol(format!("attempt {attempt} cannot take this input"));
-        }
         Ok(())
     }
 
@@ -408,11 +397,11 @@ impl Server {
             && let Some(queued) = self.queue.front()
             && queued.input.is_whole()
             && let Some(Some(program)) = self.programs.get_mut(usize::from(queued.frame.slot))
-            && self.running.len() < program.concurrency()
+            && (queued.frame.input.is_served() || processes(&self.running) < program.concurrency())
             && let Some(mut queued) = self.queue.pop_front()
         {
             match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
-                Ok((child, feed, results)) => {
+                Ok((child, stdin, results)) => {
                     self.started += 1;
                     let parts = Parts {
                         attempt: queued.frame.attempt,
@@ -422,9 +411,10 @@ impl Server {
                         results,
                         grace: program.grace(),
                         timeout: queued.frame.timeout_millis.map(Duration::from_millis),
+                        served: queued.frame.input.is_served(),
                         now,
                     };
-                    let running = Running::new(child, feed, parts)
+                    let running = Running::new(child, stdin, parts)
                         .map_err(|error| ShimError::System("set up a child's pipes", error))?;
                     self.running.push(running);
                 }
@@ -454,7 +444,8 @@ impl Server {
             outcome = Outcome::OutOfMemory;
         }
         if outcome != Outcome::Exit(0) {
-            let why = running.why.take().filter(|_| outcome == Outcome::OutOfMemory);
+            let ours = matches!(outcome, Outcome::OutOfMemory | Outcome::Killed);
+            let why = running.why.take().filter(|_| ours);
             message = why.unwrap_or_else(|| running.last_error());
         }
         if let Some((path, limit)) = &running.results {
@@ -506,7 +497,12 @@ impl Server {
     }
 }
 
-type Started = (std::process::Child, Option<Feed>, Option<(PathBuf, u32)>);
+type Started = (std::process::Child, running::Stdin, Option<(PathBuf, u32)>);
+
+/// How many of these concurrency counts.
+fn processes(running: &[Running]) -> usize {
+    running.iter().filter(|running| !running.served).count()
+}
 
 fn start(
     frame: &StartFrame,
@@ -516,12 +512,15 @@ fn start(
     null: &File,
 ) -> Result<Started, NotStarted> {
     let not_set_up = |what| move |error: io::Error| NotStarted::not_set_up(what, &error);
-    let (stdin, files) = match input.stdin().map_err(not_set_up("the input could not be stored"))? {
-        Stdin::Empty => (Stdio::from(null.try_clone().map_err(not_set_up("/dev/null"))?), None),
-        Stdin::File(file) => (Stdio::from(file), None),
-        Stdin::Pipe(files) => (Stdio::piped(), Some(files)),
+    let (stdin, pipe) = match input.stdin().map_err(not_set_up("the input could not be stored"))? {
+        Stdin::Empty => (
+            Stdio::from(null.try_clone().map_err(not_set_up("/dev/null"))?),
+            Stdin::Empty,
+        ),
+        Stdin::File(file) => (Stdio::from(file), Stdin::Empty),
+        piped => (Stdio::piped(), piped),
     };
-    let results = match program.results_limit() {
+    let results = match program.results_limit().filter(|_| !frame.input.is_served()) {
         None => None,
         Some(limit) => {
             let directory = scratch.small().map_err(not_set_up("no place for results"))?;
@@ -534,11 +533,13 @@ fn start(
         stdin,
     };
     let mut child = program.start(frame, around)?;
-    let feed = match (child.stdin.take(), files) {
-        (Some(pipe), Some(files)) => Some(Feed::new(pipe, files).map_err(not_set_up("standard input"))?),
-        _ => None,
+    let failed = not_set_up("standard input");
+    let stdin = match (child.stdin.take(), pipe) {
+        (Some(pipe), Stdin::Pipe(files)) => running::Stdin::Files(Feed::new(pipe, files).map_err(failed)?),
+        (Some(pipe), Stdin::Stream(waiting)) => running::Stdin::Stream(Stream::new(pipe, waiting).map_err(failed)?),
+        _ => running::Stdin::None,
     };
-    Ok((child, feed, results))
+    Ok((child, stdin, results))
 }
 
 /// What cannot be removed now goes with the private directory.

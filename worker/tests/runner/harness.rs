@@ -49,6 +49,7 @@ pub(crate) fn program() -> Program {
         concurrency: 1,
         grace: Duration::from_millis(300),
         results_limit: Some(1024),
+        serve: None,
         uid: Arc::from("u1/count"),
     }
 }

@@ -14,3 +14,4 @@ mod hostile;
 mod input;
 mod memory;
 mod processes;
+mod served;
