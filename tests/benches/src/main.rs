@@ -15,6 +15,7 @@ mod machine;
 mod makespan;
 mod noop;
 mod rss;
+mod served;
 mod status;
 mod steps;
 mod writes;
@@ -47,8 +48,8 @@ pub struct Effort {
 }
 
 /// `rss` first: memory that other measurements have freed is not given back at once.
-const ALL: [&str; 8] = [
-    "rss", "noop", "command", "writes", "status", "makespan", "leader", "steps",
+const ALL: [&str; 9] = [
+    "rss", "noop", "command", "served", "writes", "status", "makespan", "leader", "steps",
 ];
 /// Only if asked for: needs the programs of a real API server, which are built with Go the first time.
 const MORE: [&str; 1] = ["steps-real"];
@@ -58,6 +59,7 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
         "rss" => rss::measure(effort).await,
         "noop" => noop::measure(effort).await,
         "command" => command::measure(effort).await,
+        "served" => served::measure(effort).await,
         "writes" => writes::measure(effort).await,
         "status" => status::measure(effort).await,
         "makespan" => makespan::measure(effort).await,

@@ -5,4 +5,5 @@ mod ends;
 mod examples;
 mod failures;
 mod language;
+mod programs;
 mod secrets;
