@@ -227,7 +227,7 @@ fn names_carry_the_release() {
 
 /// What nobody but the operator and workers may do.
 #[test]
-fn people_write_workflows_and_nothing_else() {
+fn people_write_workflows_and_pools_and_nothing_else() {
     let reading = ["get", "list", "watch"];
     for render_name in RENDERS {
         for role in render(render_name) {
@@ -244,11 +244,16 @@ fn people_write_workflows_and_nothing_else() {
                 let writes = of("verbs").iter().any(|verb| !reading.contains(&verb.as_str()));
                 for resource in of("resources") {
                     assert!(
-                        !resource.contains('/') && resource != "*",
+                        (!resource.contains('/') || resource == "workerpools/scale") && resource != "*",
                         "{}: {resource}",
                         name(&role)
                     );
-                    assert!(!writes || resource == "workflows", "{}: writes {resource}", name(&role));
+                    let theirs = ["workflows", "workerpools", "workerpools/scale"];
+                    assert!(
+                        !writes || theirs.contains(&resource.as_str()),
+                        "{}: writes {resource}",
+                        name(&role)
+                    );
                 }
             }
         }
