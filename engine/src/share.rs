@@ -110,11 +110,12 @@ mod tests {
         owners.iter().map(holder).collect()
     }
 
+    type Case<'a> = (&'a str, &'a [u64], Vec<Holder>, &'a [u64]);
+
     #[test]
     fn tables() {
         let free = |workers| vec![Holder::Nobody; workers];
         let of = |claim, workers| vec![Holder::Claim(claim); workers];
-        type Case<'a> = (&'a str, &'a [u64], Vec<Holder>, &'a [u64]);
         let cases: [Case<'_>; 8] = [
             ("nobody", &[], free(3), &[]),
             ("alone", &[100], free(3), &[3]),

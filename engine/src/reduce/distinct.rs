@@ -74,7 +74,7 @@ impl Distinct {
             Kept::Registers(others) => {
                 if let Kept::Hashes(hashes) = &self.kept {
                     let mut registers = others.clone();
-                    for hash in hashes.iter() {
+                    for hash in hashes {
                         raise(&mut registers, self.precision, *hash);
                     }
                     self.kept = Kept::Registers(registers);

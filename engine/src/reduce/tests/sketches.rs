@@ -83,7 +83,7 @@ proptest! {
             let allowed = exact.abs() / 2.0 * (sketch.error_percent() / 100.0).min(1e300);
             prop_assert!(off <= allowed, "{name}: {got} is not {exact} of {}", values.len());
             if at.exact {
-                prop_assert!(!(got < exact || got > exact), "{}: {} is not {}", name, got, exact);
+                prop_assert!((got - exact).abs() <= 0.0, "{}: {} is not {}", name, got, exact);
             }
         }
     }
