@@ -38,27 +38,29 @@ pub fn resolve(parallelism: &Parallelism, scope: &Scope) -> Result<u64, Parallel
 /// even share, and what one does not need goes to the others; if there is less than one for each, the first are served.
 #[must_use]
 pub fn shares(run: u64, wants: &[u64]) -> Vec<u64> {
-    let mut order: Vec<(usize, u64)> = wants.iter().copied().enumerate().collect();
-    order.sort_by_key(|(_, want)| *want);
-    let mut given = vec![0; wants.len()];
+    let mut order = wants.to_vec();
+    order.sort_unstable();
     let mut rest = run;
     let mut left = order.len() as u64;
     // Those that want little first: what they leave is for the others.
-    for (index, want) in &order {
-        let share = (*want).min(rest.checked_div(left).unwrap_or(0));
-        if let Some(given) = given.get_mut(*index) {
-            *given = share;
+    for want in order {
+        if rest.checked_div(left).is_none_or(|even| want > even) {
+            break;
         }
-        rest -= share;
+        rest -= want;
         left -= 1;
     }
-    // What the divisions left over.
-    for (given, want) in given.iter_mut().zip(wants) {
-        let more = u64::from(rest > 0 && *given < *want);
-        *given += more;
-        rest -= more;
-    }
-    given
+    // Everybody left wants more than an even share, and the first of them get what the division leaves over.
+    let even = rest.checked_div(left).unwrap_or(u64::MAX);
+    let mut over = rest.checked_rem(left).unwrap_or(0);
+    wants
+        .iter()
+        .map(|want| {
+            let one = u64::from(over > 0 && *want > even);
+            over -= one;
+            (*want).min(even.saturating_add(one))
+        })
+        .collect()
 }
 
 #[cfg(test)]

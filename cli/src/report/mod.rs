@@ -1,6 +1,6 @@
 //! `braid report`: a run as one HTML page, without scripts and without anything that is loaded from elsewhere.
 //!
-//! The page is a pure function of the run's object and of its [`timeline`](crate::timeline). Everything in it that somebody gave
+//! The page is a pure function of the run's object and of its [`timeline`]. Everything in it that somebody gave
 //! (names, messages, results) is text, whatever it holds.
 
 use std::{

@@ -223,8 +223,8 @@ fn impossible_frames_are_told_apart() {
 
 #[test]
 fn a_list_of_four_billion_entries_takes_no_memory() {
-    // A program of slot 0, of a step without a name, concurrency 1, whose command claims u32::MAX entries.
-    let mut wire = vec![12, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0];
+    // A program of slot 0, of a run and a step without names, concurrency 1, whose command claims u32::MAX entries.
+    let mut wire = vec![16, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
     wire.extend_from_slice(&u32::MAX.to_le_bytes());
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(&wire);
