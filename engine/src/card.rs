@@ -256,7 +256,9 @@ fn canonical(card: &Card) -> Vec<u8> {
     sorted(value).to_string().into_bytes()
 }
 
-fn sorted(value: Value) -> Value {
+/// The same value with the keys of all objects in order: equal values are equal texts then, whatever wrote them.
+#[must_use]
+pub fn sorted(value: Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
         Value::Object(fields) => {

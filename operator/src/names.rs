@@ -1,11 +1,11 @@
 //! Names and labels of what the operator makes. Everything is keyed by the workflow's uid: a name may be used again.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
+use braid_engine::card::sorted;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// The label that holds the uid of the workflow.
@@ -49,18 +49,6 @@ pub fn digest<T: Serialize>(value: &T, bytes: usize) -> String {
         let _ = write!(digest, "{byte:02x}");
     }
     digest
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        Value::Object(fields) => {
-            let fields: BTreeMap<String, Value> =
-                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
-            Value::Object(fields.into_iter().collect())
-        }
-        other => other,
-    }
 }
 
 /// What a pod of this class is labelled as.

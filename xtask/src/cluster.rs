@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use braid_cluster::programs::{self, Program};
 
-use crate::cargo;
+use crate::{FEATURES, cargo};
 
 /// What the stage is, for people.
 pub const ALONE: &str = "cargo xtask test --only cluster";
@@ -40,14 +40,9 @@ fn test(names: &[&str], options: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args([
         "test",
-        "--package",
-        "braid-cluster",
-        "--package",
-        "braid",
-        "--package",
-        "braid-e2e-kind",
+        "--workspace",
         "--features",
-        "braid-cluster/real,braid/real,braid-e2e-kind/real",
+        FEATURES,
         "--locked",
         "--no-fail-fast",
     ]);

@@ -10,7 +10,7 @@ use braid_cluster::kind::{self, KindError, Name};
 use braid_cluster::{EngineError, Phase, Steps, userland};
 use clap::{Args, Subcommand};
 
-use crate::{cargo, images, root};
+use crate::{FEATURES, cargo, images, root};
 
 /// The stage of the tests on a cluster, for people.
 pub const ALONE: &str = "cargo xtask test --only e2e-kind";
@@ -116,8 +116,14 @@ pub fn with_cluster<T>(extent: Extent, run: impl Fn(Command) -> anyhow::Result<T
         let command = |tests: &[&str], threads: u8| {
             let mut command = Command::new(cargo());
             command
-                .args(["test", "--package", "braid-e2e-kind", "--features", "cluster"])
-                .args(["--locked", "--no-fail-fast"])
+                .args([
+                    "test",
+                    "--workspace",
+                    "--features",
+                    FEATURES,
+                    "--locked",
+                    "--no-fail-fast",
+                ])
                 .args(tests.iter().flat_map(|test| ["--test", test]))
                 .args(["--", "--nocapture", &format!("--test-threads={threads}")])
                 .env("BRAID_CLUSTER", NAME)
@@ -149,15 +155,30 @@ pub fn faults(arguments: &[String]) -> anyhow::Result<()> {
 /// Runs one of the tests' programs on their cluster.
 fn program(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     on_cluster(|images| {
-        let ended = Command::new(cargo())
+        let target = root()?.join("target");
+        let built = Command::new(cargo())
             .current_dir(root()?)
-            .args(["run", "--package", "braid-e2e-kind", "--features", "cluster"])
-            .args(["--locked", "--bin", name, "--"])
+            .args([
+                "build",
+                "--workspace",
+                "--features",
+                FEATURES,
+                "--locked",
+                "--bin",
+                name,
+            ])
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .with_context(|| format!("cargo build {name}"))?;
+        anyhow::ensure!(built.success(), "cargo build {name}: {built}");
+        let ended = Command::new(target.join("debug").join(name))
+            .current_dir(root()?)
             .args(arguments)
             .env("BRAID_CLUSTER", NAME)
             .env("BRAID_IMAGES", images)
             .status()
-            .with_context(|| format!("cargo run {name}"))?;
+            .with_context(|| name.to_owned())?;
         anyhow::ensure!(ended.success(), "{name}: {ended}");
         Ok(())
     })

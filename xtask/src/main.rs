@@ -81,6 +81,10 @@ fn root() -> anyhow::Result<PathBuf> {
         .context("xtask lies in the root of the repository")
 }
 
+/// What tests need that are not for every machine. Every stage builds the whole workspace with these: a choice of packages would give
+/// dependencies other features, and build them again.
+const FEATURES: &str = "braid-cluster/real,braid-e2e-kind/cluster,braid-e2e-kind/real,braid/real";
+
 /// The `cargo` that runs this.
 fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{cargo, cluster, generate, kind, root};
+use crate::{FEATURES, cargo, cluster, generate, kind, root};
 
 /// The release of cargo-deny that is used, built below `target/tools`.
 const DENY: &str = "0.20.2";
@@ -150,7 +150,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
                 "--workspace",
                 "--all-targets",
                 "--features",
-                "braid-cluster/real,braid-e2e-kind/cluster,braid-e2e-kind/real,braid/real",
+                FEATURES,
                 "--locked",
                 "--keep-going",
                 "--",

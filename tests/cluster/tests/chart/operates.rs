@@ -369,7 +369,9 @@ async fn a_run_needs_no_right_that_the_chart_does_not_give() {
 /// A variable that the program does not know would be accepted and ignored.
 #[test]
 fn the_operator_knows_all_that_the_chart_tells_it() {
-    let source = std::fs::read_to_string(repository("operator/src/bin/braid-operator.rs")).unwrap();
+    let source: String = ["operator/src/bin/braid-operator.rs", "telemetry/src/lib.rs"]
+        .map(|file| std::fs::read_to_string(repository(file)).unwrap())
+        .concat();
     let full = crate::helm::here("values/full.yaml");
     let told = environment(&[
         "--values",

@@ -92,7 +92,9 @@ async fn furnish(server: &RealApiServer) {
     make(&workers, &kind("Worker", "delays-u1-0-x7b2c", busy)).await;
     let fresh = json!({"spec": {"podUID": "p2", "pool": "delays-u1", "drain": true}});
     make(&workers, &kind("Worker", "delays-u1-1-9wq4z", fresh)).await;
-    let pool = json!({"spec": {"workers": 3}, "status": {"workers": 2, "ready": 1}});
+    let pool = json!({
+        "spec": {"workers": {"min": 1, "max": 3}}, "status": {"wanted": 3, "workers": 2, "ready": 1, "message": "unschedulable"},
+    });
     make(&pools, &kind("WorkerPool", "delays-u1", pool)).await;
 }
 
@@ -123,7 +125,13 @@ async fn kubectl_shows_runs_and_workers() {
             "delays-u1-1-9wq4z AGO true delays-u1",
         ]
     );
-    assert_eq!(get(&["workerpools"]), ["NAME WANTED WORKERS READY", "delays-u1 3 2 1"]);
+    assert_eq!(
+        get(&["workerpools"]),
+        [
+            "NAME WANTED WORKERS READY RUNS MESSAGE AGE",
+            "delays-u1 3 2 1 unschedulable AGO",
+        ]
+    );
     // Several kinds at once, and all of them.
     let both = get(&["bwf,workers"]);
     let all = get(&["braid"]);

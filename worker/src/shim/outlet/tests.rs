@@ -35,7 +35,8 @@ fn lines_are_json_with_what_they_are_of() {
     drop(printer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
-    let wanted = r#"{"run":"uid","step":"count","partition":7,"attempt":2,"stream":"stderr","cut":false,"line":"a \"b\""#;
+    let wanted =
+        r#"{"run":"uid","step":"count","partition":7,"attempt":2,"stream":"stderr","cut":false,"line":"a \"b\""#;
     assert_eq!(text, format!("{wanted}\u{fffd}\"}}\n"));
 }
 

@@ -8,6 +8,7 @@
 mod events;
 mod leader;
 mod peer;
+mod warm;
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +24,6 @@ use serde_json::{Value, json};
 const ITEMS: [u64; 2] = [200, 5_000];
 /// Workers of Braid.
 const WORKERS: u64 = 4;
-/// Steps of the chain whose gaps are measured.
-const CHAIN: usize = 41;
 
 struct Row {
     what: String,
@@ -62,7 +61,8 @@ fn main() -> ExitCode {
         peer::rate(large, &mut rows);
     }
     runs(large, &mut rows);
-    chain(&mut rows);
+    warm::chain(&mut rows);
+    warm::starts(&mut rows);
     writes(&mut rows);
     leader::losses(&mut rows);
     if let Some(file) = options.json {
@@ -141,60 +141,6 @@ fn runs(items: u64, rows: &mut Vec<Row>) {
         per_second(items, took),
         data,
     ));
-}
-
-/// Tells when it began and ended, in microseconds.
-const SCRIPT: &str = r#"now() { echo $(($(date +%s%N) / 1000)); }
-begin=$(now); sleep 0.1; printf '{"begin": %d, "end": %d}' "$begin" "$(now)" >"$BRAID_RESULTS""#;
-
-/// From the end of a step's last program to the start of the next step's first, by the programs' clocks.
-fn chain(rows: &mut Vec<Row>) {
-    let space = Space::restricted("figures-chain");
-    let steps: Vec<Value> = (0..CHAIN)
-        .map(|index| {
-            let after: Vec<String> = index
-                .checked_sub(1)
-                .map(|before| format!("s{before}"))
-                .into_iter()
-                .collect();
-            json!({
-                "name": format!("s{index}"), "after": after, "over": {"range": {"end": WORKERS}},
-                "run": {"image": USERLAND, "script": SCRIPT},
-                "results": [{"name": "begin", "reduce": "Min"}, {"name": "end", "reduce": "Max"}],
-            })
-        })
-        .collect();
-    let pools = json!([{"name": "default", "workers": {"min": WORKERS, "max": WORKERS}}]);
-    space.run("chain", &json!({"pools": pools, "steps": steps}));
-    let ended = space.finished("chain");
-    let mut gaps: Vec<i64> = (1..CHAIN)
-        .map(|step| micros(&ended, step, "begin") - micros(&ended, step - 1, "end"))
-        .collect();
-    let (p50, p99) = quantiles(&mut gaps);
-    rows.push(row(
-        format!("step to step, {} gaps", gaps.len()),
-        format!("p50 {p50} ms, p99 {p99} ms"),
-        json!({"micros": gaps}),
-    ));
-}
-
-/// What a step's programs have told.
-fn micros(run: &Value, step: usize, name: &str) -> i64 {
-    let results = run["status"]["steps"][step]["results"].as_array().unwrap();
-    let found = results.iter().find(|result| result["name"] == name).unwrap();
-    // A smallest or largest may come with the partition that it is of.
-    let value = &found["value"];
-    value
-        .as_i64()
-        .or_else(|| value["value"].as_i64())
-        .unwrap_or_else(|| panic!("{found}"))
-}
-
-/// The middle one and the 99th of a hundred, in milliseconds; the values are in order then.
-fn quantiles(micros: &mut [i64]) -> (i64, i64) {
-    micros.sort_unstable();
-    let at = |share: usize| micros[(micros.len() * share / 100).min(micros.len() - 1)];
-    (at(50) / 1_000, at(99) / 1_000)
 }
 
 /// Writes that the API server has been asked for, of kinds that Braid uses, and shards counted by the leader.
