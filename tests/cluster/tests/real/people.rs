@@ -87,7 +87,7 @@ async fn furnish(server: &RealApiServer) {
         "spec": {"podUID": "p1", "pool": "delays-u1", "nextShardId": 8,
                  "shards": [shard(6, 40_000, 41_000), shard(7, 41_000, 43_000)]},
         "status": {"startId": "s1", "protocol": {"min": 1, "max": 1}, "summary": {"done": 4711, "speed": "510/s"},
-                   "shards": [{"id": 6, "for": "s1", "cursor": 40_500, "sealed": false}]},
+                   "shards": [{"id": 6, "startId": "s1", "cursor": 40_500, "sealed": false}]},
     });
     make(&workers, &kind("Worker", "delays-u1-0-x7b2c", busy)).await;
     let fresh = json!({"spec": {"podUID": "p2", "pool": "delays-u1", "drain": true}});

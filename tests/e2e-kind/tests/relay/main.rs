@@ -125,7 +125,7 @@ fn every_case_holds_through_the_proxy() {
     let seen: BTreeMap<Edge, u64> = proxy.edges();
     for (verb, resource) in [
         (Verb::Update, "workers/status"),
-        (Verb::Watch, "workers"),
+        (Verb::Watch, "things"),
         (Verb::Create, "workflows"),
     ] {
         let edge = Edge::new(Who::Operator, verb, resource);
