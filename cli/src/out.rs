@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use braid_engine::card::sorted;
+
 use crate::exit::Failure;
 
 /// Whether anybody still reads.
@@ -30,14 +32,19 @@ pub fn lines(lines: &[String]) -> Result<Reader, Failure> {
     write(&text)
 }
 
-/// Writes a document.
-pub fn json(value: &impl serde::Serialize) -> Result<Reader, Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(Failure::unreachable)?;
+/// Writes a document. Its keys are in order, as `kubectl` prints them: a run's object is the same text here and in a cluster.
+pub fn json(document: &impl serde::Serialize) -> Result<Reader, Failure> {
+    let mut text = serde_json::to_string_pretty(&in_order(document)?).map_err(Failure::unreachable)?;
     text.push('\n');
     write(&text)
 }
 
-/// Writes a document.
-pub fn yaml(value: &impl serde::Serialize) -> Result<Reader, Failure> {
-    write(&serde_saphyr::to_string(value).map_err(Failure::unreachable)?)
+/// Writes a document, its keys in order.
+pub fn yaml(document: &impl serde::Serialize) -> Result<Reader, Failure> {
+    write(&serde_saphyr::to_string(&in_order(document)?).map_err(Failure::unreachable)?)
+}
+
+fn in_order(document: &impl serde::Serialize) -> Result<serde_json::Value, Failure> {
+    let document = serde_json::to_value(document).map_err(Failure::unreachable)?;
+    Ok(sorted(document))
 }

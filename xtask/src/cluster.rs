@@ -37,7 +37,7 @@ pub fn kind_tests() -> Command {
 }
 
 fn test(names: &[&str], options: &[&str]) -> Command {
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command.args([
         "test",
         "--workspace",

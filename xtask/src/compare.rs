@@ -15,7 +15,7 @@ pub fn run() -> anyhow::Result<()> {
     let directory = root.join("target/compare");
     let here = root.join("tests/compare");
     let python = environment(&directory, &here)?;
-    let mut build = Command::new(cargo());
+    let mut build = cargo();
     build
         .current_dir(&root)
         .args(["build", "--release", "--locked", "--package", "braid", "--bin", "braid"]);

@@ -64,7 +64,7 @@ fn root() -> std::path::PathBuf {
 
 /// The workspace's packages with what they use outside their own tests.
 fn packages() -> BTreeMap<String, Package> {
-    let output = Command::new(crate::cargo())
+    let output = crate::cargo()
         .current_dir(root())
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .output()

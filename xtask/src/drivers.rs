@@ -5,7 +5,6 @@
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     path::PathBuf,
-    process::Command,
 };
 
 use anyhow::{Context as _, bail};
@@ -101,7 +100,7 @@ pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
 fn simulate(seeds: u64, from: Option<u64>) -> anyhow::Result<()> {
     let by_chance = || RandomState::new().build_hasher().finish() >> 32;
     let from = from.unwrap_or_else(by_chance);
-    let ended = Command::new(cargo())
+    let ended = cargo()
         .current_dir(root()?)
         .args([
             "run",
@@ -133,7 +132,7 @@ fn absolute(file: &std::path::Path) -> anyhow::Result<String> {
 fn run(binary: &str, arguments: &[String]) -> anyhow::Result<()> {
     // The program under measurement is `braid` itself: it is built too, so that the binary beside the driver is new.
     let packages = ["--package", "braid", "--package", binary];
-    let built = Command::new(cargo())
+    let built = cargo()
         .current_dir(root()?)
         .args(["build", "--release", "--locked", "--quiet"])
         .args(packages)
@@ -142,7 +141,7 @@ fn run(binary: &str, arguments: &[String]) -> anyhow::Result<()> {
     if !built.success() {
         bail!("{binary} was not built; alone: cargo build --release --package {binary}");
     }
-    let ended = Command::new(cargo())
+    let ended = cargo()
         .current_dir(root()?)
         .args(["run", "--release", "--locked", "--quiet", "--package", binary, "--"])
         .args(arguments)

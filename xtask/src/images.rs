@@ -4,7 +4,7 @@
 //! containerd, Docker and kind load and tools of registries copy. `images/Dockerfile` makes the same images with an engine.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -131,7 +131,7 @@ fn build(out: &Path, release: bool, recipes: &[Recipe]) -> anyhow::Result<Built>
 /// The directory of the programs, which are as the sources are now.
 fn compile(profile: &str, recipes: &[Recipe]) -> anyhow::Result<PathBuf> {
     let target = root()?.join("target");
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command
         .current_dir(root()?)
         .stdin(Stdio::null())

@@ -114,7 +114,7 @@ const SHORT: [&str; 4] = ["squares", "retry", "an_image_of_one_static_program", 
 pub fn with_cluster<T>(extent: Extent, run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
     on_cluster(|images| {
         let command = |tests: &[&str], threads: u8| {
-            let mut command = Command::new(cargo());
+            let mut command = cargo();
             command
                 .args([
                     "test",
@@ -156,7 +156,7 @@ pub fn faults(arguments: &[String]) -> anyhow::Result<()> {
 fn program(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     on_cluster(|images| {
         let target = root()?.join("target");
-        let built = Command::new(cargo())
+        let built = cargo()
             .current_dir(root()?)
             .args([
                 "build",

@@ -18,7 +18,10 @@ mod reference;
 mod stages;
 mod values;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -85,7 +88,18 @@ fn root() -> anyhow::Result<PathBuf> {
 /// dependencies other features, and build them again.
 const FEATURES: &str = "braid-cluster/real,braid-e2e-kind/cluster,braid-e2e-kind/real,braid/real";
 
-/// The `cargo` that runs this.
-fn cargo() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The `cargo` that runs this, without the variables that it has set for this: builds of dependencies look at some, and would be done
+/// again after each call by hand.
+fn cargo() -> process::Command {
+    let mut command = process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_this = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if of_this
+            .iter()
+            .any(|of| name.as_encoded_bytes().starts_with(of.as_bytes()))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }

@@ -247,7 +247,7 @@ fn command(name: &'static str, arguments: &[&str], environment: &[(&str, &str)])
         name,
         alone,
         run: Box::new(move || {
-            let mut command = Command::new(cargo());
+            let mut command = cargo();
             command.args(&arguments).envs(environment.iter().cloned());
             counted(command)
         }),
@@ -357,7 +357,7 @@ fn installed_deny() -> anyhow::Result<PathBuf> {
         "--version".into(),
         DENY.into(),
     ];
-    let status = Command::new(cargo())
+    let status = cargo()
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .stdin(Stdio::null())
         .args(arguments)

@@ -36,7 +36,15 @@ pub fn braid() -> &'static Path {
             Some("debug") | None => "dev",
             Some(profile) => profile,
         };
-        let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // Builds of dependencies look at some of the variables of the test's own package: they would be done again.
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&*name);
+            }
+        }
+        let built = build
             .current_dir(root())
             .args(["build", "--locked", "--quiet", "--workspace", "--bin", "braid"])
             .args(["--profile", profile])

@@ -188,8 +188,8 @@ fn what_programs_print_is_the_log_of_the_pod() {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (lines.len() >= 8).then_some(lines)
     });
-    let said =
-        json!({"step": "say", "partition": 1, "attempt": 1, "stream": "stderr", "cut": false, "line": "beside 1"});
+    let uid = &space.workflow("run")["metadata"]["uid"];
+    let said = json!({"run": uid, "step": "say", "partition": 1, "attempt": 1, "stream": "stderr", "cut": false, "line": "beside 1"});
     assert!(lines.contains(&said), "{lines:#?}");
     let worker = suite().kubectl(&["logs", &pod.0, "--container=worker", "--namespace", space.name()]);
     assert!(!worker.contains("beside 1"), "{worker}");

@@ -178,7 +178,7 @@ fn a_fixed_count_is_anybodys_and_bounds_are_the_operators() {
 #[test]
 fn a_step_does_not_wait_for_ever_for_an_image() {
     let space = Space::restricted("never");
-    let spec = json!({"workers": {"max": 1}, "pods": {"image": "braid.local/absent:1"}, "startDeadline": "8s"});
+    let spec = json!({"workers": {"max": 1}, "pods": {"image": "braid.local/absent:1"}, "startDeadline": "25s"});
     pool(&space, "never", &spec);
     run(&space, "run", "never", 1, &json!({"command": ["true"]}));
     let ended = space.finished("run");
