@@ -10,6 +10,7 @@ use crate::{
     out,
     place::{self, Found},
     program,
+    run::{self, How},
     runs::Run,
 };
 
@@ -25,12 +26,18 @@ pub enum Change {
 }
 
 impl Change {
-    fn patch(self) -> Value {
+    fn patch(self, workflow: &Workflow) -> Value {
         // Who suspends a run by hand means it: the next start does not take it back.
         let annotations = json!({"annotations": {crate::run::INTERRUPTED: null}});
         match self {
             Self::Suspend => json!({"metadata": annotations, "spec": {"suspend": true}}),
-            Self::Resume => json!({"metadata": annotations, "spec": {"suspend": false}}),
+            Self::Resume => {
+                let mut spec = json!({"suspend": false});
+                if let (Some(resume), Some(spec)) = (next_resume(workflow), spec.as_object_mut()) {
+                    spec.insert("resume".to_owned(), resume.into());
+                }
+                json!({"metadata": annotations, "spec": spec})
+            }
             Self::Cancel => json!({"metadata": {}, "spec": {"cancel": true}}),
         }
     }
@@ -66,11 +73,31 @@ impl Change {
     }
 }
 
+/// The `spec.resume` that goes on with a run whose failures have paused it.
+pub fn next_resume(workflow: &Workflow) -> Option<i32> {
+    let status = workflow.status.as_ref()?;
+    let paused = status.steps.iter().any(|step| step.paused.is_some());
+    paused.then(|| workflow.spec.resume.unwrap_or(0).max(status.resumed).saturating_add(1))
+}
+
 /// Changes a run: at once if it goes on, else so that its next start sees it.
 pub async fn change(target: &Target, change: Change) -> Result<Exit, Failure> {
     let told = match place::find(target.name.as_deref(), &target.place).await? {
         Found::Here(run) => {
-            let done = here(&run, change).await;
+            let workflow = run.workflow().await;
+            let goes_on = change == Change::Resume && !run.is_running();
+            let done = match workflow {
+                // A pause ends the process that runs it: this one takes its place.
+                Ok(workflow) if goes_on && next_resume(&workflow).is_some() => {
+                    let state = run.state.clone();
+                    run.close().await?;
+                    change.fits(&workflow)?;
+                    let how = How::named(target, &state, &workflow);
+                    return run::go_on(&how, &state, &workflow, change.patch(&workflow)).await;
+                }
+                Ok(workflow) => here(&run, &workflow, change).await,
+                Err(error) => Err(error.into()),
+            };
             run.close().await?;
             done?
         }
@@ -78,7 +105,7 @@ pub async fn change(target: &Target, change: Change) -> Result<Exit, Failure> {
             let workflow = remote.workflow().await?;
             change.fits(&workflow)?;
             // Of this object only: a later one of the same name is another run.
-            let mut patch = change.patch();
+            let mut patch = change.patch(&workflow);
             if let (Some(uid), Some(metadata)) =
                 (workflow.uid(), patch.get_mut("metadata").and_then(Value::as_object_mut))
             {
@@ -92,11 +119,10 @@ pub async fn change(target: &Target, change: Change) -> Result<Exit, Failure> {
     Ok(Exit::Succeeded)
 }
 
-async fn here(run: &Run, change: Change) -> Result<String, Failure> {
-    let workflow = run.workflow().await?;
-    change.fits(&workflow)?;
+async fn here(run: &Run, workflow: &Workflow, change: Change) -> Result<String, Failure> {
+    change.fits(workflow)?;
     let name = workflow.name_any();
-    run.patch(&name, &change.patch()).await?;
+    run.patch(&name, &change.patch(workflow)).await?;
     let (now, later) = change.told();
     Ok(if run.is_running() {
         format!("{name} {now}")

@@ -27,11 +27,13 @@ mod graph;
 mod logs;
 mod ls;
 mod out;
+mod partitions;
 mod place;
 mod plan;
 mod program;
 mod progress;
 mod report;
+mod retry;
 mod run;
 mod runs;
 mod submit;
@@ -114,6 +116,8 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Get(args) => get::get(args).await,
             Command::Logs(args) => logs::logs(args).await,
             Command::Report(args) => report::report(args).await,
+            Command::Partitions(args) => partitions::partitions(args).await,
+            Command::Retry(args) => retry::retry(args).await,
             Command::Suspend(target) => change::change(target, Change::Suspend).await,
             Command::Resume(target) => change::change(target, Change::Resume).await,
             Command::Cancel(target) => change::change(target, Change::Cancel).await,

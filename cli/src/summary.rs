@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use braid_crds::{
-    GROUP, Workflow,
+    GROUP, Workflow, WorkflowSpec,
     status::{FailureCause, Phase, StepStatus, WorkflowStatus},
 };
 use jiff::Timestamp;
@@ -92,7 +92,7 @@ fn between(start: Option<Timestamp>, end: Option<Timestamp>, now: Timestamp) -> 
 
 /// The phase as it is told: a run that no process runs does not run, whatever was written last.
 pub fn phase_text(phase: Phase, running: bool) -> String {
-    if running || phase.is_terminal() || phase == Phase::Suspended {
+    if running || phase.is_terminal() || matches!(phase, Phase::Suspended | Phase::Paused) {
         format!("{phase:?}")
     } else {
         "Interrupted".to_owned()
@@ -164,7 +164,7 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
         by_key: true,
         note: String::new(),
     };
-    let outputs: Vec<Named> = status.outputs.into_iter().map(output).collect();
+    let outputs: Vec<Named> = status.outputs.clone().into_iter().map(output).collect();
     lines.extend(values("outputs", &outputs, tint));
     let mut failed = Vec::new();
     for step in &status.steps {
@@ -175,6 +175,28 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
     if !failed.is_empty() {
         lines.extend([String::new(), tint.paint(Colour::Bold, "failures")]);
         lines.append(&mut failed);
+    }
+    lines.extend(next(&workflow.spec, &status, place, tint));
+    lines
+}
+
+/// What people can do about failures.
+fn next(spec: &WorkflowSpec, status: &WorkflowStatus, place: Place<'_>, tint: Tint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut offer = |verb: &str, more: &str, told: &str| {
+        let command = format!("  {} {verb} {}{more}  # {told}", program::name(), place.name);
+        lines.push(tint.paint(Colour::Dim, &command));
+    };
+    let failed = status.steps.iter().any(|step| !step.failed.is_empty());
+    let paused = status.phase == Phase::Paused;
+    if failed && !spec.cancel && (paused || status.phase.is_terminal()) {
+        offer("retry", " --failed", "tries what failed again");
+    }
+    if paused {
+        offer("resume", "", "goes on; what has failed is accepted");
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
     }
     lines
 }

@@ -90,6 +90,22 @@ impl Intervals {
         !range.is_empty() && self.0.get(first).is_some_and(|held| held.start() < range.end())
     }
 
+    /// The lowest so many partitions of it.
+    #[must_use]
+    pub fn lowest(&self, count: u64) -> Self {
+        let mut left = count;
+        let mut ranges = Vec::new();
+        for range in &self.0 {
+            let taken = range.len().min(left);
+            if taken == 0 {
+                break;
+            }
+            ranges.push(PartitionRange::new(range.start(), range.start().saturating_add(taken)));
+            left -= taken;
+        }
+        Self(ranges)
+    }
+
     /// Adds `range`.
     pub fn insert(&mut self, range: PartitionRange) {
         if range.is_empty() {

@@ -40,6 +40,12 @@ pub const CONCURRENCY: i32 = 256;
 pub const KEYS: i32 = 50_000;
 /// Partitions in flight that `parallelism` may ask for.
 pub const PARALLELISM: u64 = 1_000_000;
+/// Rules of a `retry`.
+pub const RETRY_RULES: usize = 16;
+/// Exit codes of one rule of a `retry`.
+pub const EXIT_CODES: usize = 32;
+/// Failed partitions that a status names for each cause, the lowest first.
+pub const CAUSE_PARTITIONS: u64 = 1_000;
 /// Rounds of a step that repeats.
 pub const ROUNDS: i32 = 10_000;
 /// Keys of a keyed result of `Quantiles` at most.

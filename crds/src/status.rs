@@ -44,6 +44,15 @@ pub struct WorkflowStatus {
     /// When the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+    /// When people last resumed the run or had what failed tried again: the times that run and steps may take begin anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Time>,
+    /// The `spec.resume` that was followed.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub resumed: i32,
+    /// The `spec.retryFailed` that was followed.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub retried_failed: i32,
     /// A record for each step of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -118,6 +127,15 @@ impl StepStatus {
         let round = self.repeat.as_ref().and_then(|repeat| repeat.started_at.as_ref());
         round.or(self.started_at.as_ref())
     }
+}
+
+/// What is opened of a step that is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Renewal {
+    /// What failed and what was not settled.
+    Failed,
+    /// Everything: something before it has changed.
+    All,
 }
 
 /// Why a step was skipped. It decides what becomes of the steps after it.
@@ -203,6 +221,15 @@ pub struct StepStatus {
     /// Why no more work is given: once all shards are sealed and folded, the step ends as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Fatal>,
+    /// Why nothing is handed out until somebody resumes the run, tries again what failed, or allows more failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Fatal>,
+    /// It is about to be opened again, by `spec.retryFailed`: nothing is handed out meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+    /// Failed partitions that somebody went on after: so many more may fail.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accepted: u64,
     /// Why it was never begun; of skipped steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<SkipCause>,
@@ -265,9 +292,14 @@ pub struct PartitionCounts {
     pub stopped: u64,
 }
 
-// Serde hands over a reference.
+// Serde hands over references.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_never(count: &i32) -> bool {
     *count == 0
 }
 
@@ -349,6 +381,9 @@ pub struct FailureCause {
     pub reason: String,
     /// Partitions that failed for good by it.
     pub count: u64,
+    /// Which, the lowest thousand of them.
+    #[serde(default, skip_serializing_if = "Intervals::is_empty")]
+    pub partitions: Intervals,
     /// The first of them.
     pub sample: u64,
     /// Attempts made of that one.

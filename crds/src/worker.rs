@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
     status::{Deferred, FailureCause, PlanRef},
-    workflow::{Format, Reduce, ResultType},
+    workflow::{Format, Reduce, ResultType, RetryRule},
 };
 
 /// What is assigned to a worker.
@@ -229,6 +229,10 @@ pub struct Card {
     /// The longest that an attempt may take, in milliseconds; 0: no limit.
     #[serde(default)]
     pub partition_timeout_millis: u64,
+    /// What failures mean, as in `retry`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rules: Vec<RetryRule>,
 }
 
 /// An evaluated environment variable.

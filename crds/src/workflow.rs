@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::{ByteSize, CountOrPercent, Duration, Parallelism, WorkflowStatus, limits, schema};
 
 /// A run over partitioned work: steps, the data they read, and what is made of their results.
-/// Its spec is immutable but for `suspend`, `cancel`, `parallelism`, `pools[].workers`, and of steps `maxFailedPartitions` and `parallelism`.
+/// Its spec is immutable but for `suspend`, `cancel`, `resume`, `retryFailed`, `parallelism`, `pools[].workers`, and of steps
+/// `maxFailedPartitions` and `parallelism`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "braid.dev",
@@ -30,7 +31,9 @@ use crate::{ByteSize, CountOrPercent, Duration, Parallelism, WorkflowStatus, lim
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, resume, retryFailed, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
+    validation = ("!has(oldSelf.resume) || (has(self.resume) && self.resume >= oldSelf.resume)", "resume only grows: add one to go on after a pause"),
+    validation = ("!has(oldSelf.retryFailed) || (has(self.retryFailed) && self.retryFailed >= oldSelf.retryFailed)", "retryFailed only grows: add one to try again what failed"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
 )]
 pub struct WorkflowSpec {
@@ -79,6 +82,16 @@ pub struct WorkflowSpec {
     /// Stops the run: running partitions are terminated, what was settled is counted. Final.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
+    /// How often the run has been resumed. One more goes on with steps that `onFailure: Pause` has stopped: what has failed is
+    /// accepted, and as many again may fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub resume: Option<i32>,
+    /// How often what failed has been tried again. One more opens the failed partitions of all steps again, in a run that goes on, is
+    /// paused or has ended: a new round, which keeps what succeeded. Steps behind them are run anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub retry_failed: Option<i32>,
 }
 
 /// Workers, in a cluster. On a laptop the machine itself is every pool. Steps whose programs need different pods (another image, other
@@ -289,7 +302,7 @@ impl Format {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
     validation = ("!has(self.afterRule) || (has(self.after) && self.after.size() > 0)", "afterRule speaks of the steps in after: name some, or leave it out")
 )]
 pub struct Step {
@@ -348,6 +361,10 @@ pub struct Step {
     /// How many partitions may fail for good before the step does: a count or a share of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failed_partitions: Option<CountOrPercent>,
+    /// What follows when more partitions have failed than may. Absent: `Fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "onFailure is immutable: create another Workflow"))]
+    pub on_failure: Option<OnFailure>,
     /// Partitions in flight at most, over all workers: a number, or a text with an expression over `params` and the steps before, for
     /// example `$(params.n)`. May change while the run goes on; less than before takes effect as what runs ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -366,6 +383,18 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[x_kube(validation = ("self == oldSelf", "finally is immutable: create another Workflow"))]
     pub finally: bool,
+}
+
+/// What follows when more partitions of a step have failed than may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// The step fails at once; the rest of it is left.
+    #[default]
+    Fail,
+    /// All partitions are run; then the step fails.
+    Continue,
+    /// Nothing more is handed out until somebody resumes the run, tries again what failed, or allows more failures.
+    Pause,
 }
 
 /// Data that a step reads beside what it runs over.
@@ -718,6 +747,63 @@ pub struct Retry {
     /// How long it waits between two attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// What failures of a kind mean. The first rule that names a failure decides; where none does, it is tried again, but not
+    /// `NotRunnable`, `BadResult`, `ResultTooLarge` and `InputChanged`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rules: Vec<RetryRule>,
+}
+
+/// What failures of a kind mean.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.exitCodes) || has(self.reasons)", "a rule needs exitCodes, reasons, or both: failures that it is about"))]
+pub struct RetryRule {
+    /// The process ended with one of these codes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32), inner(range(min = 1, max = 255)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub exit_codes: Vec<i32>,
+    /// It failed for one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub reasons: Vec<RetryReason>,
+    /// What then.
+    pub action: RetryAction,
+}
+
+/// Why an attempt failed, as rules name it. A partition that kills its worker is not among these: it is set aside after three deaths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RetryReason {
+    /// A signal ended the process; not one that Braid sent.
+    Signal,
+    /// It took longer than `partitionTimeout`.
+    Timeout,
+    /// It went beyond its memory.
+    OutOfMemory,
+    /// The program cannot be started.
+    NotRunnable,
+    /// The program succeeded, and what it gave is not what was declared.
+    BadResult,
+    /// Its results are larger than a commit may hold.
+    ResultTooLarge,
+    /// The input is not what was planned.
+    InputChanged,
+    /// The input cannot be read.
+    UnreadableInput,
+}
+
+/// What a failed attempt means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RetryAction {
+    /// The partition is tried again, up to `attempts`.
+    #[default]
+    Retry,
+    /// The partition has failed for good.
+    FailPartition,
+    /// So has the step, at once, however many partitions may fail; with `onFailure: Pause` it is paused.
+    FailStep,
 }
 
 /// A wait that doubles with each attempt.
@@ -746,6 +832,7 @@ pub struct Output {
 const _: () = {
     // The attributes above take literals only; the code reads `limits`.
     assert!(limits::PARAMS == 64 && limits::DATA == 32 && limits::STEPS == 64 && limits::OUTPUTS == 64);
+    assert!(limits::RETRY_RULES == 16 && limits::EXIT_CODES == 32);
     assert!(limits::POOLS == 8 && limits::WORKER_POOL_NAME == 46 && limits::ROUNDS == 10_000);
     assert!(
         limits::AXES == 16 && limits::AFTER == 16 && limits::RESULTS == 32 && limits::ENV == 64 && limits::WORDS == 128

@@ -106,6 +106,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         backoff_initial_millis: initial,
         backoff_max_millis: max,
         partition_timeout_millis: defaults::partition_timeout(spec, step).map_or(0, millis),
+        rules: retry.map(|retry| retry.rules.clone()).unwrap_or_default(),
     };
     let bytes = canonical(&card);
     if bytes.len() > limits::CARD_BYTES {

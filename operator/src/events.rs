@@ -105,6 +105,30 @@ fn of(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<Told> {
         let known = before.steps.iter().find(|known| known.name == step.name);
         told.extend(of_step(known.map_or(Phase::Pending, |known| known.phase), step));
     }
+    if after.retried_failed > before.retried_failed {
+        let steps: Vec<&str> = after
+            .steps
+            .iter()
+            .filter(|step| step.renewal.is_some())
+            .map(|step| step.name.as_str())
+            .collect();
+        told.push(Told {
+            warning: false,
+            reason: "RetryFailed".into(),
+            note: if steps.is_empty() {
+                "nothing has failed that could be tried again".into()
+            } else {
+                format!("opened again: {}", steps.join(", "))
+            },
+        });
+    }
+    if after.resumed > before.resumed {
+        told.push(Told {
+            warning: false,
+            reason: "Resumed".into(),
+            note: "what has failed so far is accepted".into(),
+        });
+    }
     let (was, is) = (why(before), why(after));
     let normal = |reason: &str, note: &str| Told {
         warning: false,
@@ -116,7 +140,7 @@ fn of(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<Told> {
             Phase::Succeeded => told.push(normal("Succeeded", "all steps are done")),
             Phase::Suspended => told.push(normal("Suspended", &is.1)),
             Phase::Cancelled => told.push(normal("Cancelled", &is.1)),
-            Phase::Failed => told.push(Told {
+            Phase::Failed | Phase::Paused => told.push(Told {
                 warning: true,
                 reason: is.0,
                 note: is.1,

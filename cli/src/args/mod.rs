@@ -51,9 +51,13 @@ pub enum Command {
     Logs(LogsArgs),
     /// Write a page about a run: its steps, workers over time, speed, failures, results
     Report(ReportArgs),
+    /// List partitions by how they stand: failed, waiting, suspect, succeeded, open
+    Partitions(PartitionsArgs),
+    /// Try again what failed; what succeeded is kept
+    Retry(RetryArgs),
     /// Hand out no more work; what runs is finished and counted
     Suspend(Target),
-    /// Go on after `suspend`
+    /// Go on after `suspend`, or after a pause: what has failed is accepted then
     Resume(Target),
     /// Stop a run for good; what was settled is counted
     Cancel(Target),
@@ -344,6 +348,40 @@ pub struct LogsArgs {
     /// Go on with what is being written, until the run ends
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// `braid partitions`.
+#[derive(Debug, Args)]
+pub struct PartitionsArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Only this step
+    pub step: Option<String>,
+    /// Only those that failed for good, by cause
+    #[arg(long)]
+    pub failed: bool,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
+    pub output: RunOutput,
+}
+
+/// `braid retry`.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Try the failed partitions again, in this run [default]
+    #[arg(long)]
+    pub failed: bool,
+    /// On this machine, if no process runs it: how many workers [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// On this machine, if no process runs it: what to print at the end
+    #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
+    pub output: RunOutput,
+    /// On this machine, if no process runs it: how to show progress, on standard error
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub progress: ProgressKind,
 }
 
 /// `braid report`.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::signals::{Asked, Signals};
 use crate::{
+    attend::retries,
     exit::Failure,
     progress::{FRAME, Progress},
     runs::call,
@@ -27,6 +28,8 @@ pub enum Ended {
     Suspended(Workflow),
     /// It was told to stop at once.
     Stopped(Workflow),
+    /// Failures have paused it, and what ran has been finished: people have to decide.
+    Paused(Workflow),
 }
 
 /// Follows a run until it ends or is told to. The first interrupt makes the change `interrupt`.
@@ -65,8 +68,11 @@ pub async fn follow(
                     known = workflow;
                     progress.update(&known);
                     let phase = known.status.as_ref().map(|status| status.phase).unwrap_or_default();
-                    if phase.is_terminal() {
+                    if phase.is_terminal() && !retries(&known) {
                         return Ok(Ended::Finished(known));
+                    }
+                    if phase == Phase::Paused && is_seen(&known) {
+                        return Ok(Ended::Paused(known));
                     }
                     if interrupted && phase == Phase::Suspended && is_seen(&known) {
                         return Ok(Ended::Suspended(known));

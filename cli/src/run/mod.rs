@@ -11,16 +11,16 @@ use braid_cli::{
     manifest,
 };
 use braid_crds::{Workflow, status::Phase};
-use braid_local::{Hands, LocalCluster, LocalError, NAMESPACE, OperatorEnd, Settings};
+use braid_local::{Hands, LocalCluster, LocalError, NAMESPACE, OperatorEnd, Settings, StateDir};
 use braid_worker::runner::ShimCommand;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _, api::PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    args::{ProgressKind, RunArgs, RunOutput},
+    args::{ProgressKind, RunArgs, RunOutput, Target},
     exit::{Exit, Failure},
-    out,
+    out, program,
     progress::{self, Progress},
     runs::{self, call},
     summary::{self, Place},
@@ -71,39 +71,123 @@ pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let signals = Signals::new().map_err(Failure::unreachable)?;
     let chosen = choose(args, &workflow).await?;
     if let Chosen::Finished(_, stored) = &chosen {
-        return end(args, stored, &chosen);
+        return end(&how(args, &chosen, stored), stored);
     }
-    if let Some(directory) = chosen.stored().and_then(|stored| stored.annotations().get(DIRECTORY)) {
+    let how = how(args, &chosen, &workflow);
+    let stored = chosen.stored();
+    let first = match stored {
+        None => First::Create(Box::new(workflow)),
+        Some(stored) => First::Change(state::renewal(stored, &workflow, args.resume)),
+    };
+    whole(&how, chosen.state(), stored, first, signals).await
+}
+
+fn how(args: &RunArgs, chosen: &Chosen, workflow: &Workflow) -> How {
+    How {
+        workers: args.workers,
+        output: args.output,
+        progress: args.progress,
+        named: match &args.state {
+            Some(_) => format!("--state {}", quoted(&chosen.state().path().to_string_lossy())),
+            None => workflow.name_any(),
+        },
+        again: resume_command(args, chosen.state()),
+    }
+}
+
+/// How a run is followed, and how it is spoken of.
+#[derive(Debug)]
+pub struct How {
+    /// How many workers; absent: one for each processor.
+    pub workers: Option<u16>,
+    /// What is printed at its end.
+    pub output: RunOutput,
+    /// How progress is shown.
+    pub progress: ProgressKind,
+    /// What other commands are given to name it.
+    pub named: String,
+    /// The command that goes on with it.
+    pub again: String,
+}
+
+impl How {
+    /// The defaults, for a stored run that was found by its name or its directory.
+    pub fn named(target: &Target, state: &StateDir, workflow: &Workflow) -> Self {
+        let directory = quoted(&state.path().to_string_lossy());
+        Self {
+            workers: None,
+            output: RunOutput::Table,
+            progress: ProgressKind::Auto,
+            named: match target.place.state {
+                Some(_) => format!("--state {directory}"),
+                None => workflow.name_any(),
+            },
+            again: format!("{} run FILE --state {directory}", program::name()),
+        }
+    }
+}
+
+/// What is done to a run first.
+enum First {
+    /// It is created.
+    Create(Box<Workflow>),
+    /// It is there, and is changed so.
+    Change(Value),
+}
+
+/// Goes on with a stored run that no process runs, once it is changed so.
+pub async fn go_on(how: &How, state: &StateDir, stored: &Workflow, change: Value) -> Result<Exit, Failure> {
+    let signals = Signals::new().map_err(Failure::unreachable)?;
+    whole(how, state, Some(stored), First::Change(change), signals).await
+}
+
+/// Runs a run until it has ended, rests, or is told to stop.
+async fn whole(
+    how: &How,
+    state: &StateDir,
+    stored: Option<&Workflow>,
+    first: First,
+    signals: Signals,
+) -> Result<Exit, Failure> {
+    if let Some(directory) = stored.and_then(|stored| stored.annotations().get(DIRECTORY)) {
         env::set_current_dir(directory).map_err(|error| {
             Failure::usage(error).doing(format!(
                 "the run was begun in {directory:?}, which is no directory to go on in"
             ))
         })?;
     }
-    let mut progress = Progress::new(args.progress);
-    if let Some(note) = unused(&workflow) {
+    let mut progress = Progress::new(how.progress);
+    let meant = match &first {
+        First::Create(workflow) => Some(workflow.as_ref()),
+        First::Change(_) => stored,
+    };
+    if let Some(note) = meant.and_then(unused) {
         progress.note(note);
     }
-    let workers = args.workers.map(usize::from);
-    let cluster = start(&chosen, workers, &progress).await?;
-    let outcome = drive(args, &cluster, &chosen, workflow, signals, &mut progress).await;
-    let clear = matches!(outcome, Ok(Ended::Finished(_))) && args.output == RunOutput::Table;
-    progress.finish(clear);
-    let at_once = !matches!(outcome, Ok(Ended::Finished(_) | Ended::Suspended(_)));
+    let workers = how.workers.map(usize::from);
+    let cluster = start(state, stored.is_some(), workers, &progress).await?;
+    let outcome = drive(&cluster, state, stored, first, signals, &mut progress).await;
+    let rests = matches!(outcome, Ok(Ended::Finished(_) | Ended::Paused(_)));
+    progress.finish(rests && how.output == RunOutput::Table);
+    let at_once = !(rests || matches!(outcome, Ok(Ended::Suspended(_))));
     let stopped = stop(cluster, at_once).await;
     match outcome? {
         Ended::Finished(workflow) => {
-            let exit = end(args, &workflow, &chosen)?;
+            let exit = end(how, &workflow)?;
             stopped.map(|()| exit)
         }
+        Ended::Paused(workflow) => {
+            end(how, &workflow)?;
+            stopped.map(|()| Exit::NeedsPerson)
+        }
         Ended::Suspended(workflow) | Ended::Stopped(workflow) => {
-            if args.output == RunOutput::Json {
+            if how.output == RunOutput::Json {
                 out::json(&summary::document(&workflow))?;
             }
-            if args.progress != ProgressKind::None {
+            if how.progress != ProgressKind::None {
                 progress::say(&format!(
                     "braid: interrupted; nothing that was counted is lost. Go on with\n  {}",
-                    resume_command(args, chosen.state())
+                    how.again
                 ));
             }
             stopped.map(|()| Exit::Interrupted)
@@ -159,7 +243,12 @@ pub fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
     Ok(Ok(workflow))
 }
 
-async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> Result<LocalCluster, Failure> {
+async fn start(
+    state: &StateDir,
+    goes_on: bool,
+    workers: Option<usize>,
+    progress: &Progress,
+) -> Result<LocalCluster, Failure> {
     let directory = env::current_dir().map_err(|error| Failure::unreachable(error).doing("the working directory"))?;
     let program = env::current_exe().map_err(|error| Failure::unreachable(error).doing("this program's own path"))?;
     let shim = ShimCommand {
@@ -167,16 +256,16 @@ async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> 
         args: vec!["shim".into()],
     };
     let mut settings = Settings::new(directory, Hands::Shim(shim));
-    settings.state = Some(chosen.state().clone());
+    settings.state = Some(state.clone());
     settings.workers = workers.unwrap_or(settings.workers);
     let (workers, noun) = match settings.workers {
         1 => (1, "worker"),
         more => (more, "workers"),
     };
-    let verb = if chosen.stored().is_some() { "going on, " } else { "" };
+    let verb = if goes_on { "going on, " } else { "" };
     progress.note(&format!(
         "{verb}local, {workers} {noun}, state in {}",
-        chosen.state().path().display()
+        state.path().display()
     ));
     let mut tries = runs::TRIES.0;
     loop {
@@ -202,16 +291,16 @@ async fn start(chosen: &Chosen, workers: Option<usize>, progress: &Progress) -> 
 
 /// Creates the workflow, or brings the stored one up to date, and follows it to its end.
 async fn drive(
-    args: &RunArgs,
     cluster: &LocalCluster,
-    chosen: &Chosen,
-    mut workflow: Workflow,
+    state: &StateDir,
+    stored: Option<&Workflow>,
+    first: First,
     signals: Signals,
     progress: &mut Progress,
 ) -> Result<Ended, Failure> {
     let api: Api<Workflow> = Api::namespaced(cluster.client(), NAMESPACE);
-    let created = match chosen.stored() {
-        None => {
+    let created = match (first, stored) {
+        (First::Create(mut workflow), _) => {
             if let Ok(directory) = env::current_dir() {
                 let directory = directory.to_string_lossy().into_owned();
                 workflow.annotations_mut().insert(DIRECTORY.to_owned(), directory);
@@ -219,14 +308,14 @@ async fn drive(
             workflow.metadata.namespace = Some(NAMESPACE.to_owned());
             call(api.create(&PostParams::default(), &workflow)).await
         }
-        Some(stored) => {
-            let change = state::renewal(stored, &workflow, args.resume);
+        (First::Change(change), Some(stored)) => {
             let params = kube::api::PatchParams::default();
             call(api.patch(&stored.name_any(), &params, &kube::api::Patch::Merge(&change))).await
         }
+        (First::Change(_), None) => return Err(runs::RunError::Empty(state.path().to_owned()).into()),
     };
     let workflow = created.map_err(refused)?;
-    let timeline = chosen.state().path().join(timeline::FILE);
+    let timeline = state.path().join(timeline::FILE);
     let recorder = Recorder::start(timeline, &cluster.client(), &workflow);
     let interrupt = json!({
         "metadata": {"annotations": {INTERRUPTED: "true"}},
@@ -238,7 +327,9 @@ async fn drive(
         None => following.await,
     };
     let last = ended.as_ref().ok().map(|ended| match ended {
-        Ended::Finished(workflow) | Ended::Suspended(workflow) | Ended::Stopped(workflow) => workflow,
+        Ended::Finished(workflow) | Ended::Paused(workflow) | Ended::Suspended(workflow) | Ended::Stopped(workflow) => {
+            workflow
+        }
     });
     if let Err(error) = recorder.finish(last).await {
         progress.note(&format!("the timeline of the run has a hole: {error}"));
@@ -289,17 +380,13 @@ async fn stop(cluster: LocalCluster, at_once: bool) -> Result<(), Failure> {
 }
 
 /// Prints what the run has come to.
-fn end(args: &RunArgs, workflow: &Workflow, chosen: &Chosen) -> Result<Exit, Failure> {
-    match args.output {
+fn end(how: &How, workflow: &Workflow) -> Result<Exit, Failure> {
+    match how.output {
         RunOutput::Json => out::json(&summary::document(workflow))?,
         RunOutput::Table => {
-            let name = match &args.state {
-                Some(_) => format!("--state {}", quoted(&chosen.state().path().to_string_lossy())),
-                None => workflow.name_any(),
-            };
             let place = Place {
                 running: false,
-                name: &name,
+                name: &how.named,
             };
             let tint = Tint::of(&std::io::stdout());
             out::lines(&summary::lines(workflow, place, Timestamp::now(), tint))?

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::INTERRUPTED;
 use crate::{
     args::RunArgs,
+    change::next_resume,
     exit::Failure,
     runs::{Run, RunError, of_workflow},
 };
@@ -160,6 +161,9 @@ pub fn renewal(stored: &Workflow, given: &Workflow, force: bool) -> Value {
         }
     }
     let (mut spec, mut metadata) = (Map::new(), Map::new());
+    if let Some(resume) = next_resume(stored).filter(|_| force) {
+        spec.insert("resume".to_owned(), json!(resume));
+    }
     if steps != stored.spec.steps {
         spec.insert("steps".to_owned(), json!(steps));
     }

@@ -270,15 +270,17 @@ impl<A: Actor> State<A> {
     }
 
     /// What opening again makes of the record, if that is allowed.
-    pub fn reopened(&self, seen: bool) -> Option<Record<Tiny>> {
+    pub fn reopened(&self, config: &Config, seen: bool) -> Option<Record<Tiny>> {
         let mut record = self.workflow.record.clone();
-        let desks = self.desks().filter(|_| seen).map(|(_, desk)| desk);
+        let early = config.mutation == Some(Mutation::RetryBeforeSealed);
+        record.closed |= early;
+        let desks = self.desks().filter(|_| seen && !early).map(|(_, desk)| desk);
         close::reopen(&mut record, desks).ok()?;
         Some(record)
     }
 
     fn retry(&mut self, config: &Config, seen: bool) {
-        let mut record = self.reopened(seen).expect("it can be opened again");
+        let mut record = self.reopened(config, seen).expect("it can be opened again");
         spend(&mut Rc::make_mut(&mut self.rest).budget.retries);
         let workflow = Rc::make_mut(&mut self.workflow);
         workflow.generation += 1;

@@ -517,6 +517,18 @@ pub fn broken(mutation: Mutation) -> Config {
             shards: 3,
             ..CALM
         }),
+        // With one operator and fresh copies: it needs nobody's help to lose what was committed.
+        Mutation::RetryBeforeSealed => Config {
+            split_brain: false,
+            outputs: false,
+            budget: Budget {
+                failures: 1,
+                retries: 1,
+                shards: 3,
+                ..CALM
+            },
+            ..calm.clone()
+        },
         Mutation::DeletedWithPod => with(Budget { pods: 1, ..CALM }),
         Mutation::OutputsAfterCommit => with(Budget { lost: 1, ..CALM }),
         Mutation::TakenBelieved => Config {

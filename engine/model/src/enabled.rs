@@ -263,9 +263,9 @@ impl<A: Actor> State<A> {
         }
         let failed = workflow.record.content.0.iter().any(|settlement| !settlement.ok);
         if budget.retries > 0 && failed {
-            if self.reopened(true).is_some() {
+            if self.reopened(config, true).is_some() {
                 actions.push(Action::Retry);
-            } else if config.split_brain && self.reopened(false).is_some() {
+            } else if config.split_brain && self.reopened(config, false).is_some() {
                 actions.push(Action::RetryUnseen);
             }
         }

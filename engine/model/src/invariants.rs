@@ -35,7 +35,7 @@ pub enum Invariant {
     CursorMoves,
     /// What is dropped is what was folded.
     DroppedAsFolded,
-    /// What was committed is dropped only if it is folded, wholly held, of an old round or of a closed step.
+    /// What was committed is dropped only if it is folded, wholly held, of an old round (with several operators) or of a closed step.
     CommittedIsCounted,
     /// A shard that is held in part is never seen. With one operator and fresh copies.
     NeverHeldInPart,
@@ -177,7 +177,14 @@ pub fn check_drop<A: Actor>(
     let settled = commit.settles(shard);
     let record = &state.workflow.record;
     let generation = seat.generations.get(shard.id.0 as usize).copied().unwrap_or_default();
-    if settled.is_empty() || generation < state.workflow.generation || record.closed {
+    if settled.is_empty() {
+        return Ok(());
+    }
+    // One operator opens a step again only when nothing of it is on any desk.
+    if generation < state.workflow.generation && !config.split_brain {
+        return Err(Invariant::CommittedIsCounted);
+    }
+    if generation < state.workflow.generation || record.closed {
         return Ok(());
     }
     if settled.ranges().all(|range| record.ledger.covers(range)) {

@@ -21,6 +21,8 @@ pub enum Mutation {
     IdsReused,
     /// A retry opens what failed without a new round.
     RetryWithoutRound,
+    /// A retry opens what failed while shards of its round are on desks, closed or not.
+    RetryBeforeSealed,
     /// A desk is deleted as soon as its pod is gone.
     DeletedWithPod,
     /// Entries leave the status before a manifest names them.
@@ -39,7 +41,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoRebase,
         Self::BlindCommit,
         Self::FoldUnsealed,
@@ -48,6 +50,7 @@ impl Mutation {
         Self::VisibleAtCommit,
         Self::IdsReused,
         Self::RetryWithoutRound,
+        Self::RetryBeforeSealed,
         Self::DeletedWithPod,
         Self::EntriesLeaveEarly,
         Self::ClosedBeforePublished,

@@ -95,7 +95,7 @@ fn the_reference_worker_holds() {
 }
 
 /// Every broken rule, the invariant that it breaks first, and the length of the shortest trace.
-const CAUGHT: [(Mutation, Invariant, usize); 15] = [
+const CAUGHT: [(Mutation, Invariant, usize); 16] = [
     (Mutation::NoRebase, Invariant::CountedOnce, 9),
     (Mutation::BlindCommit, Invariant::SealedNeverChanges, 5),
     (Mutation::FoldUnsealed, Invariant::DroppedAsFolded, 9),
@@ -104,6 +104,7 @@ const CAUGHT: [(Mutation, Invariant, usize); 15] = [
     (Mutation::VisibleAtCommit, Invariant::VisibleWasCounted, 4),
     (Mutation::IdsReused, Invariant::NumbersAreNew, 8),
     (Mutation::RetryWithoutRound, Invariant::RoundOfSettlement, 14),
+    (Mutation::RetryBeforeSealed, Invariant::CommittedIsCounted, 10),
     (Mutation::DeletedWithPod, Invariant::CommittedIsCounted, 6),
     (Mutation::EntriesLeaveEarly, Invariant::CountedIsKept, 6),
     (Mutation::ClosedBeforePublished, Invariant::ClosedIsPublished, 7),

@@ -124,6 +124,7 @@ fn waits_have_defaults() {
         backoff(Some(&Retry {
             attempts: None,
             backoff: Some(written),
+            ..Retry::default()
         }))
     };
     assert_eq!((1_000, 60_000), backoff(None));

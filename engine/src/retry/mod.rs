@@ -3,7 +3,11 @@
 //! Decided from the policy, the attempts that are recorded, the reason, the time and a seed, all of them arguments: the
 //! same arguments give the same decision, whoever takes it.
 
-use braid_crds::{limits, worker::Card};
+use braid_crds::{
+    limits,
+    worker::Card,
+    workflow::{RetryAction, RetryReason, RetryRule},
+};
 
 mod reason;
 
@@ -12,8 +16,11 @@ pub use reason::Reason;
 /// Up to this wait a worker tries again itself; a longer one would hold up the partitions behind.
 pub const LOCAL_WAIT_MILLIS: u64 = 100;
 
-/// How often a partition is tried, and how long it waits in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason of a step that one of its rules has ended (`FailStep`).
+pub const FAIL_STEP: &str = "FailStep";
+
+/// How often a partition is tried, how long it waits in between, and what is not tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Attempts in all, at least 1.
     pub attempts: i32,
@@ -21,6 +28,8 @@ pub struct Policy {
     pub initial_millis: u64,
     /// The longest wait, in milliseconds.
     pub max_millis: u64,
+    /// What failures mean; the first that names one decides.
+    pub rules: Vec<RetryRule>,
 }
 
 /// What follows a failed attempt.
@@ -38,6 +47,8 @@ pub enum Decision {
     },
     /// It has failed for good.
     Fail,
+    /// It has failed for good, and its step with it.
+    FailStep,
 }
 
 impl From<&Card> for Policy {
@@ -46,6 +57,7 @@ impl From<&Card> for Policy {
             attempts: card.attempts.max(1),
             initial_millis: card.backoff_initial_millis,
             max_millis: card.backoff_max_millis,
+            rules: card.rules.clone(),
         }
     }
 }
@@ -56,7 +68,13 @@ impl Policy {
     /// `seed` spreads partitions that fail together; give each partition its own.
     #[must_use]
     pub fn after(&self, made: i32, reason: Reason, now_millis: i64, seed: u64) -> Decision {
-        if !reason.is_retried() || made >= self.attempts {
+        let again = match action(&self.rules, reason) {
+            Some(RetryAction::FailStep) => return Decision::FailStep,
+            Some(RetryAction::FailPartition) => return Decision::Fail,
+            Some(RetryAction::Retry) => true,
+            None => reason.is_retried(),
+        };
+        if !again || made >= self.attempts {
             return Decision::Fail;
         }
         match self.wait_millis(made, seed) {
@@ -77,6 +95,28 @@ impl Policy {
         let spread = wait / 4;
         wait - mix(seed ^ u64::from(doublings)) % spread.saturating_add(1)
     }
+}
+
+/// What the first rule says that names this failure; `None`: none names it.
+#[must_use]
+pub fn action(rules: &[RetryRule], reason: Reason) -> Option<RetryAction> {
+    rules.iter().find(|rule| names(rule, reason)).map(|rule| rule.action)
+}
+
+fn names(rule: &RetryRule, reason: Reason) -> bool {
+    let named = match reason {
+        Reason::Exit(code) => return rule.exit_codes.contains(&i32::from(code)),
+        Reason::Signal(_) => RetryReason::Signal,
+        Reason::Timeout => RetryReason::Timeout,
+        Reason::OutOfMemory => RetryReason::OutOfMemory,
+        Reason::NotRunnable => RetryReason::NotRunnable,
+        Reason::BadResult => RetryReason::BadResult,
+        Reason::ResultTooLarge => RetryReason::ResultTooLarge,
+        Reason::InputChanged => RetryReason::InputChanged,
+        Reason::UnreadableInput => RetryReason::UnreadableInput,
+        Reason::WorkerDied | Reason::Other => return false,
+    };
+    rule.reasons.contains(&named)
 }
 
 /// Whether a partition whose worker or shim has died with it `deaths` times is set aside as poison.

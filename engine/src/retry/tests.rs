@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
 use super::*;
@@ -6,7 +7,48 @@ const POLICY: Policy = Policy {
     attempts: 5,
     initial_millis: 1_000,
     max_millis: 5_000,
+    rules: Vec::new(),
 };
+
+/// `POLICY` with rules.
+fn ruled(rules: &serde_json::Value) -> Policy {
+    Policy {
+        rules: serde_json::from_value(rules.clone()).unwrap(),
+        ..POLICY
+    }
+}
+
+#[test]
+fn the_first_rule_that_names_a_failure_decides() {
+    let policy = ruled(&serde_json::json!([
+        {"exitCodes": [64, 65], "reasons": ["Timeout"], "action": "FailPartition"},
+        {"exitCodes": [66], "reasons": ["Signal"], "action": "FailStep"},
+        {"exitCodes": [64], "reasons": ["BadResult", "OutOfMemory"], "action": "Retry"},
+    ]));
+    let after = |made, reason| policy.after(made, reason, 0, 0);
+    for reason in [Reason::Exit(64), Reason::Exit(65), Reason::Timeout] {
+        assert_eq!(Decision::Fail, after(1, reason), "{reason}");
+    }
+    for reason in [Reason::Exit(66), Reason::Signal(11)] {
+        assert_eq!(Decision::FailStep, after(1, reason), "{reason}");
+    }
+    for reason in [
+        Reason::BadResult,
+        Reason::OutOfMemory,
+        Reason::Exit(1),
+        Reason::UnreadableInput,
+    ] {
+        assert!(matches!(after(1, reason), Decision::Defer { .. }), "{reason}");
+        assert_eq!(
+            Decision::Fail,
+            after(5, reason),
+            "attempts are a limit all the same: {reason}"
+        );
+    }
+    // Named by none: as without rules.
+    assert_eq!(Decision::Fail, after(1, Reason::InputChanged));
+    assert_eq!(Decision::Fail, after(1, Reason::WorkerDied));
+}
 
 #[test]
 fn the_wait_doubles_up_to_the_longest() {
@@ -57,7 +99,7 @@ fn a_short_wait_stays_with_the_worker() {
 proptest! {
     #[test]
     fn no_numbers_panic(attempts: i32, initial: u64, max: u64, made: i32, now: i64, seed: u64) {
-        let policy = Policy { attempts, initial_millis: initial, max_millis: max };
+        let policy = Policy { attempts, initial_millis: initial, max_millis: max, rules: Vec::new() };
         prop_assert!(policy.wait_millis(made, seed) <= max);
         let decision = policy.after(made, Reason::Signal(9), now, seed);
         prop_assert_eq!(decision, policy.after(made, Reason::Signal(9), now, seed));

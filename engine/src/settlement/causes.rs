@@ -3,13 +3,14 @@
 //! In memory the counts are exact: there are finitely many reasons. A status names ten causes; if there are more, the
 //! nine commonest keep their names and the others are one cause, `Other`. So after a status was written and read, the
 //! sum of the counts is exact in any case, and each named count is exact as long as there are at most ten reasons;
-//! beyond that a named count may lack partitions that were put under `Other` before.
+//! beyond that a named count may lack partitions that were put under `Other` before. Which partitions they are is known of the
+//! lowest thousand of each reason: what is lowest does not depend on the order in which they are found.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use braid_crds::{Intervals, limits, status::FailureCause};
+use braid_crds::{Intervals, PartitionRange, limits, status::FailureCause};
 
-use super::SettlementError;
+use super::{SettlementError, intervals_len_at_most};
 use crate::retry::Reason;
 
 /// Causes of failure by reason.
@@ -17,12 +18,20 @@ use crate::retry::Reason;
 pub struct Causes(BTreeMap<Reason, Cause>);
 
 /// How many partitions failed for a reason, and the lowest of them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Cause {
     sample: u64,
     attempts: i32,
     message: String,
     count: u64,
+    partitions: Intervals,
+}
+
+impl Cause {
+    /// Orders causes of one reason: which of them names the sample.
+    fn key(&self) -> (u64, i32, &str, u64) {
+        (self.sample, self.attempts, &self.message, self.count)
+    }
 }
 
 impl Causes {
@@ -33,6 +42,7 @@ impl Causes {
             attempts,
             message: cut(message),
             count: 1,
+            partitions: Intervals::from_iter([PartitionRange::new(partition, partition.saturating_add(1))]),
         };
         self.count(reason, cause);
     }
@@ -50,11 +60,22 @@ impl Causes {
                 entry.insert(cause);
             }
             Entry::Occupied(mut entry) => {
-                let count = entry.get().count.saturating_add(cause.count);
-                if cause < *entry.get() {
-                    entry.insert(cause);
+                let known = entry.get_mut();
+                let count = known.count.saturating_add(cause.count);
+                let mut partitions = std::mem::take(&mut known.partitions);
+                if cause.partitions.ranges().len() == 1 {
+                    cause.partitions.ranges().for_each(|range| partitions.insert(range));
+                } else {
+                    partitions = partitions.union(&cause.partitions);
                 }
-                entry.get_mut().count = count;
+                if partitions.len() > limits::CAUSE_PARTITIONS {
+                    partitions = partitions.lowest(limits::CAUSE_PARTITIONS);
+                }
+                if cause.key() < known.key() {
+                    *known = cause;
+                }
+                known.count = count;
+                known.partitions = partitions;
             }
         }
     }
@@ -80,7 +101,7 @@ impl Causes {
     /// The `named` commonest reasons by themselves, the others under `Other`.
     fn lump(&self, named: usize) -> Self {
         let mut ranked: Vec<_> = self.0.iter().filter(|(reason, _)| **reason != Reason::Other).collect();
-        ranked.sort_by(|(_, left), (_, right)| right.count.cmp(&left.count).then(left.cmp(right)));
+        ranked.sort_by(|(_, left), (_, right)| right.count.cmp(&left.count).then_with(|| left.key().cmp(&right.key())));
         let kept: Vec<Reason> = ranked.into_iter().take(named).map(|(reason, _)| *reason).collect();
         let mut lumped = Self::default();
         for (reason, cause) in &self.0 {
@@ -95,6 +116,7 @@ impl Causes {
             .map(|(reason, cause)| FailureCause {
                 reason: reason.to_string(),
                 count: cause.count,
+                partitions: cause.partitions.clone(),
                 sample: cause.sample,
                 attempts: cause.attempts,
                 message: cause.message.clone(),
@@ -110,7 +132,8 @@ impl Causes {
         let mut read = Self::default();
         for cause in causes {
             let (reason, count) = (Reason::from(cause.reason.as_str()), cause.count);
-            if count == 0 || !failed.contains(cause.sample) {
+            let elsewhere = cause.partitions.ranges().any(|range| !failed.covers(range));
+            if count == 0 || !failed.contains(cause.sample) || elsewhere || cause.partitions.len() > count {
                 return Err(SettlementError::Causes);
             }
             let cause = Cause {
@@ -118,6 +141,7 @@ impl Causes {
                 attempts: cause.attempts,
                 message: cut(&cause.message),
                 count,
+                partitions: cause.partitions.lowest(limits::CAUSE_PARTITIONS),
             };
             read.count(reason, cause);
         }
@@ -132,7 +156,7 @@ impl Causes {
     #[must_use]
     pub fn len_at_most(&self) -> usize {
         // A control character may take six bytes in JSON.
-        let each = |cause: &Cause| 120 + cause.message.len() * 6;
+        let each = |cause: &Cause| 160 + cause.message.len() * 6 + intervals_len_at_most(&cause.partitions);
         let mut lengths: Vec<usize> = self.0.values().map(each).collect();
         lengths.sort_unstable_by(|left, right| right.cmp(left));
         lengths.iter().take(limits::FAILURE_CAUSES).sum()

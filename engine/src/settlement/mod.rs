@@ -11,7 +11,7 @@ use braid_crds::{
 };
 
 use crate::{
-    protocol::Content,
+    protocol::{Content, close::Failures},
     reduce::{self, Contribution, Fold, RawResults, ReduceError},
     retry::Reason,
 };
@@ -231,6 +231,18 @@ fn intervals_len_at_most(intervals: &Intervals) -> usize {
         .saturating_mul(4)
         .saturating_add(digits + 8);
     text.min(bitmap.max(TEXT_BYTES))
+}
+
+impl Failures for Settlement {
+    fn failed(&self) -> Intervals {
+        self.failed.clone()
+    }
+
+    fn forget_failed(&mut self) {
+        self.failed = Intervals::new();
+        self.causes = Causes::default();
+        self.fatal = None;
+    }
 }
 
 impl Content for Settlement {

@@ -158,16 +158,51 @@ fn the_lowest_partition_is_the_sample() {
         !settlement.fail(1, Reason::Timeout, 1, "again"),
         "a partition fails once"
     );
-    let cause = |reason: &str, count, sample, attempts, message: &str| FailureCause {
+    let cause = |reason: &str, partitions: &str, count, sample, attempts, message: &str| FailureCause {
         reason: reason.into(),
         count,
+        partitions: partitions.parse().unwrap(),
         sample,
         attempts,
         message: message.into(),
     };
     assert_eq!(
         settlement.causes().commonest(),
-        [cause("Exit1", 3, 4, 2, "four"), cause("Timeout", 1, 1, 1, "one")]
+        [
+            cause("Exit1", "4,7,9", 3, 4, 2, "four"),
+            cause("Timeout", "1", 1, 1, 1, "one")
+        ]
+    );
+}
+
+#[test]
+fn of_each_cause_the_lowest_partitions_are_known_in_whatever_order_they_fail() {
+    let failing = |partitions: &mut dyn Iterator<Item = u64>| {
+        let mut settlement = Settlement::default();
+        for partition in partitions {
+            settlement.fail(partition, Reason::Exit(1), 1, "");
+        }
+        settlement
+    };
+    let merged = |parts: &[Settlement]| {
+        let mut merged = Settlement::default();
+        for part in parts {
+            merged = through_wire(&merged);
+            merged.merge(part).unwrap();
+        }
+        merged
+    };
+    let parts: Vec<Settlement> = (0..5)
+        .map(|part| failing(&mut (0..400).map(|n| (n * 5 + part) * 3)))
+        .collect();
+    let mut backwards = parts.clone();
+    backwards.reverse();
+    let causes = merged(&parts).causes().commonest();
+    assert_eq!(causes, merged(&backwards).causes().commonest());
+    let lowest: Vec<u64> = (0..1_000).map(|n| n * 3).collect();
+    assert_eq!(
+        (2_000, lowest),
+        (causes[0].count, causes[0].partitions.partitions().collect())
     );
 }
 
@@ -177,9 +212,11 @@ fn an_edited_status_is_not_believed() {
     settlement.fail(7, Reason::Exit(1), 3, "seven");
     let mut status = ShardStatus::default();
     settlement.write_to_shard_status(&mut status);
-    let edits: [fn(&mut ShardStatus); 4] = [
+    let edits: [fn(&mut ShardStatus); 6] = [
         |status| status.failures[0].count = 2,
         |status| status.failures[0].sample = 8,
+        |status| status.failures[0].partitions = "8".parse().unwrap(),
+        |status| status.failures[0].partitions = "7-8".parse().unwrap(),
         |status| status.failures.clear(),
         |status| status.failed = "7-8".parse().unwrap(),
     ];

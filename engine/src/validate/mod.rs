@@ -68,6 +68,8 @@ pub enum Rule {
     NoValue,
     /// A first wait that is longer than the longest.
     Backoff,
+    /// An exit code or a reason that an earlier rule of `retry` takes.
+    RetryRule,
     /// A timeout of no time.
     ZeroTimeout,
     /// A default that its reducer could not give.
@@ -105,6 +107,7 @@ impl Rule {
             Self::CardTooLarge,
             Self::NoValue,
             Self::Backoff,
+            Self::RetryRule,
             Self::ZeroTimeout,
             Self::ResultDefault,
             Self::ResultsTooLarge,

@@ -2,7 +2,7 @@
 
 use braid_crds::{
     WorkflowSpec,
-    workflow::{Files, Matrix, Retry, Split, Step},
+    workflow::{Files, Matrix, Retry, RetryRule, Split, Step},
 };
 
 use super::{Problems, Rule, suggest};
@@ -227,6 +227,15 @@ fn reads(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) 
 }
 
 fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
+    let rules = retry.map(|retry| retry.rules.as_slice()).unwrap_or_default();
+    for (at, rule) in rules.iter().enumerate() {
+        taken(
+            rules.get(..at).unwrap_or_default(),
+            rule,
+            &format!("{path}.retry.rules[{at}]"),
+            problems,
+        );
+    }
     let Some(backoff) = retry.and_then(|retry| retry.backoff.as_ref()) else {
         return;
     };
@@ -242,6 +251,29 @@ fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
             format!("the first wait is longer than the longest, {longest}"),
             "make max at least as long as initial",
         );
+    }
+}
+
+/// What an earlier rule takes never comes to a later one.
+fn taken(before: &[RetryRule], rule: &RetryRule, path: &str, problems: &mut Problems) {
+    let mut taken = |field: String, what: String, by: usize| {
+        let help = "the first rule that names a failure decides: take it out of one of them";
+        problems.add(
+            Rule::RetryRule,
+            format!("{path}.{field}"),
+            format!("{what} is taken by rules[{by}]"),
+            help,
+        );
+    };
+    for (index, code) in rule.exit_codes.iter().enumerate() {
+        if let Some(by) = before.iter().position(|other| other.exit_codes.contains(code)) {
+            taken(format!("exitCodes[{index}]"), format!("exit code {code}"), by);
+        }
+    }
+    for (index, reason) in rule.reasons.iter().enumerate() {
+        if let Some(by) = before.iter().position(|other| other.reasons.contains(reason)) {
+            taken(format!("reasons[{index}]"), format!("{reason:?}"), by);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use braid_crds::{
     PartitionRange, ShardId, Workflow, WorkflowStatus, limits,
     status::{Phase, PlanRef, SkipCause, StepStatus, Suspect},
     worker::{Fatal, Mode},
-    workflow::Step,
+    workflow::{RetryAction, Step},
 };
 use braid_engine::{
     assign::Fitness,
@@ -20,7 +20,7 @@ use braid_engine::{
         wire::{self, Braid, WireError},
     },
     reduce::Fold,
-    retry::Reason,
+    retry::{self, FAIL_STEP, Reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -29,6 +29,8 @@ use kube::ResourceExt as _;
 use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::is_condemned, stamp};
 use crate::pods::Death;
 
+mod pausing;
+mod retrying;
 mod rounds;
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
@@ -85,6 +87,8 @@ pub fn advance(
             outdated: false,
         },
     };
+    pass.resume();
+    pass.retry_failed(dag)?;
     for step in &view.workflow.spec.steps {
         let Some(mut record) = pass
             .advance
@@ -98,12 +102,16 @@ pub fn advance(
         };
         match record.phase {
             _ if record.is_between_rounds() => pass.between_rounds(step, &mut record)?,
+            // It is about to be opened again.
+            _ if record.closed => {}
             Phase::Planning => pass.pin_plan(&mut record),
             Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => pass.run(step, &mut record)?,
             _ => {}
         }
+        pausing::too_many(step, &mut record);
         pass.stop_if_due(step, &mut record);
         pass.end(step, &mut record)?;
+        pass.close_for_renewal(step, &mut record)?;
         pass.put(record);
     }
     pass.follow(dag);
@@ -135,7 +143,9 @@ impl Pass<'_> {
             .iter_mut()
             .find(|known| known.name == record.name)
         {
-            self.advance.urgent |= known.phase != record.phase || known.stopping != record.stopping;
+            self.advance.urgent |= known.phase != record.phase
+                || known.stopping != record.stopping
+                || known.paused.is_some() != record.paused.is_some();
             *known = record;
         }
     }
@@ -195,7 +205,7 @@ impl Pass<'_> {
             }
         }
         self.blame(step);
-        self.settle_poison(step, total, &mut record);
+        self.settle_poison(spec, step, total, &mut record);
         for view in &self.view.desks.0 {
             for commit in view.worker.status.iter().flat_map(|status| &status.shards) {
                 let of_step = view.worker.spec.shards.iter().any(|shard| {
@@ -204,7 +214,9 @@ impl Pass<'_> {
                         && shard.run.step == spec.name
                         && shard.run.round == step.round
                 });
-                if let (true, Some(fatal)) = (of_step, &commit.fatal) {
+                // What a rule has ended is settled with the partition that ended it.
+                let fatal = commit.fatal.as_ref().filter(|fatal| fatal.reason != FAIL_STEP);
+                if let (true, Some(fatal)) = (of_step, fatal) {
                     step.stopping.get_or_insert_with(|| fatal.clone());
                 }
             }
@@ -247,7 +259,8 @@ impl Pass<'_> {
     }
 
     /// A partition that killed its worker again and again is set aside, once nobody can settle it otherwise.
-    fn settle_poison(&mut self, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
+    fn settle_poison(&mut self, spec: &Step, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
+        let rules = defaults::retry(&self.view.workflow.spec, spec).map_or(&[][..], |retry| &retry.rules);
         let free = handout::unassigned(record, total, self.view.desks.protocol().map(|(_, desk)| desk));
         for suspect in step.suspects.iter().filter(|suspect| is_condemned(suspect)) {
             let range = suspect.range();
@@ -264,6 +277,15 @@ impl Pass<'_> {
             let message = format!("{how} died {} times while it ran this partition", suspect.deaths);
             if record.content.fail(range.start(), reason, suspect.deaths, &message) {
                 record.ledger.insert(range);
+                if retry::action(rules, reason) == Some(RetryAction::FailStep) {
+                    record.content.stop(&Fatal {
+                        reason: FAIL_STEP.into(),
+                        message: format!(
+                            "partition {}: {reason}, which by a rule of retry ends the step",
+                            range.start()
+                        ),
+                    });
+                }
             }
         }
     }
@@ -279,39 +301,30 @@ impl Pass<'_> {
         // What `stopWhen` has ended is no longer late.
         let ends = step.satisfied && !step.is_between_rounds();
         let timeout = defaults::timeout(&self.view.workflow.spec, spec);
-        let limit = tolerated(spec, step.partitions.total);
-        if step.partitions.failed > limit {
-            step.stopping = Some(Fatal {
-                reason: "TooManyFailedPartitions".into(),
-                message: format!("{} partitions failed, {limit} may", step.partitions.failed),
-            });
-        } else if !ends && overdue(step.started_at.as_ref(), timeout, self.view.now) {
-            step.stopping = Some(Fatal {
-                reason: "StepTimeout".into(),
-                message: format!(
-                    "the step took longer than {}",
-                    timeout.map_or("", |limit| limit.as_str())
-                ),
-            });
-        } else if !ends
-            && !spec.finally
-            && overdue(
-                self.advance.status.started_at.as_ref(),
-                self.view.workflow.spec.timeout.as_ref(),
+        // While people look for the fault no time passes, and what they resume has all of it.
+        if step.paused.is_some() || step.renewal.is_some() {
+            return;
+        }
+        let resumed = self.advance.status.resumed_at.as_ref();
+        let overdue = |began: Option<&Time>, limit: Option<&braid_crds::Duration>| {
+            overdue(
+                began.map(|began| resumed.map_or(began, |resumed| began.max(resumed))),
+                limit,
                 self.view.now,
             )
-        {
+        };
+        let whole = self.view.workflow.spec.timeout.as_ref();
+        let text =
+            |limit: Option<&braid_crds::Duration>| limit.map_or(String::new(), |limit| limit.as_str().to_owned());
+        if !ends && overdue(step.started_at.as_ref(), timeout) {
+            step.stopping = Some(Fatal {
+                reason: "StepTimeout".into(),
+                message: format!("the step took longer than {}", text(timeout)),
+            });
+        } else if !ends && !spec.finally && overdue(self.advance.status.started_at.as_ref(), whole) {
             step.stopping = Some(Fatal {
                 reason: "WorkflowTimeout".into(),
-                message: format!(
-                    "the run took longer than {}",
-                    self.view
-                        .workflow
-                        .spec
-                        .timeout
-                        .as_ref()
-                        .map_or("", |limit| limit.as_str())
-                ),
+                message: format!("the run took longer than {}", text(whole)),
             });
         }
     }
@@ -320,6 +333,10 @@ impl Pass<'_> {
     fn end(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
         let cancelled = is_cancelled(self.view.workflow, spec);
         let stopped = step.stopping.is_some() || step.satisfied || cancelled;
+        // A paused one stays so also when all of it is settled: people may want to try again what failed.
+        if step.renewal.is_some() || (step.paused.is_some() && !stopped) {
+            return Ok(());
+        }
         if step.phase == Phase::Planning && stopped {
             if !self.view.desks.any_open(&self.uid, &step.name) {
                 finish(
@@ -399,6 +416,10 @@ impl Pass<'_> {
     /// Starts or skips the steps that were waiting, until nothing changes.
     fn follow(&mut self, dag: &Dag) {
         let spec = &self.view.workflow.spec;
+        // What is before them is about to be opened again.
+        if self.advance.status.steps.iter().any(|step| step.renewal.is_some()) {
+            return;
+        }
         loop {
             // Conditions of the steps that follow may read them.
             self.defaults();
@@ -511,6 +532,7 @@ fn finish(step: &mut StepStatus, phase: Phase, now: Timestamp) {
     step.closed = true;
     step.deferred.clear();
     step.suspects.clear();
+    step.paused = None;
     if let Some(repeat) = &mut step.repeat {
         repeat.next_at = None;
     }

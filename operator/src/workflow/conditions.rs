@@ -47,7 +47,9 @@ impl Hands {
 /// Derives phase, outputs, conditions and summary from the steps.
 pub fn describe(workflow: &Workflow, status: &mut WorkflowStatus, hands: &Hands, now: Timestamp) {
     let phase = phase(workflow, status);
-    if phase.is_terminal() && status.finished_at.is_none() {
+    if !phase.is_terminal() {
+        status.finished_at = None;
+    } else if status.finished_at.is_none() {
         status.finished_at = Some(stamp(now));
     }
     let mut failed = (phase == Phase::Failed).then(|| failure(status));
@@ -96,7 +98,9 @@ pub fn refuse(workflow: &Workflow, status: &mut WorkflowStatus, reason: &str, me
 }
 
 fn phase(workflow: &Workflow, status: &WorkflowStatus) -> Phase {
-    let phases: Vec<Phase> = status.steps.iter().map(|step| step.phase).collect();
+    // What is about to be opened again has not ended, whatever it had come to.
+    let phase = |step: &StepStatus| step.renewal.map_or(step.phase, |_| Phase::Running);
+    let phases: Vec<Phase> = status.steps.iter().map(phase).collect();
     dag::run_phase(&phases, workflow.spec.suspend)
 }
 
@@ -115,15 +119,19 @@ fn failure(status: &WorkflowStatus) -> (String, String) {
                 .as_ref()
                 .map_or("StepFailed", |fatal| fatal.reason.as_str());
             let why = step.stopping.as_ref().map_or("", |fatal| fatal.message.as_str());
-            let cause = step.failures.first().map_or_else(String::new, |cause| {
-                format!(
-                    "; {} x {} (first: partition {}) {}",
-                    cause.count, cause.reason, cause.sample, cause.message
-                )
-            });
-            (reason.to_owned(), format!("{}: {why}{cause}", step.name))
+            (reason.to_owned(), format!("{}: {why}{}", step.name, cause(step)))
         },
     )
+}
+
+/// The commonest cause of a step's failures.
+fn cause(step: &StepStatus) -> String {
+    step.failures.first().map_or_else(String::new, |cause| {
+        format!(
+            "; {} x {} (first: partition {}) {}",
+            cause.count, cause.reason, cause.sample, cause.message
+        )
+    })
 }
 
 /// Why a run is where it is.
@@ -142,7 +150,19 @@ fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, Strin
                 "suspended by spec.suspend; `braid resume` goes on".into(),
             );
         }
+        Phase::Paused => {
+            let paused = status.steps.iter().find_map(|step| Some((step, step.paused.as_ref()?)));
+            if let Some((step, paused)) = paused {
+                return (
+                    paused.reason.clone(),
+                    format!("{}: {}{}", step.name, paused.message, cause(step)),
+                );
+            }
+        }
         _ => {}
+    }
+    if let Some(step) = status.steps.iter().find(|step| step.renewal.is_some()) {
+        return step_why(step, now);
     }
     if let Some((reason, message)) = hands.trouble(status) {
         return ((*reason).to_owned(), message.clone());
@@ -175,6 +195,21 @@ fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, Strin
 }
 
 fn step_why(step: &StepStatus, now: Timestamp) -> (String, String) {
+    if step.renewal.is_some() {
+        return (
+            "Retrying".into(),
+            format!("{}: what failed is opened again once its workers have ended", step.name),
+        );
+    }
+    if let Some(paused) = step.paused.as_ref().filter(|_| step.stopping.is_none()) {
+        return (
+            "Pausing".into(),
+            format!(
+                "{}: {}; running partitions are being finished",
+                step.name, paused.message
+            ),
+        );
+    }
     if let Some(stopping) = &step.stopping {
         return (
             "Stopping".into(),

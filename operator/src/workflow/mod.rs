@@ -251,6 +251,9 @@ impl Pass<'_> {
             format: STATUS_FORMAT,
             observed_generation: self.workflow.metadata.generation,
             steps: unstarted(&self.workflow.spec.steps),
+            // What was asked for before anything could have failed has been done.
+            resumed: self.workflow.spec.resume.unwrap_or(0),
+            retried_failed: self.workflow.spec.retry_failed.unwrap_or(0),
             ..current
         };
         let problems = validate::validate(&self.workflow);
@@ -676,11 +679,12 @@ fn freeze(
 /// A running step in which nothing runs is waiting for its retries, or suspended.
 fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
     let uid = view.workflow.uid().unwrap_or_default();
-    for step in status
-        .steps
-        .iter_mut()
-        .filter(|step| matches!(step.phase, Phase::Running | Phase::Waiting | Phase::Suspended))
-    {
+    for step in status.steps.iter_mut().filter(|step| {
+        matches!(
+            step.phase,
+            Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused
+        )
+    }) {
         let declared = view
             .workflow
             .spec
@@ -698,6 +702,7 @@ fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
         // What is sealed may have left a partition running that is about to be adopted: not at rest before it has left.
         let rests = !view.desks.any(&uid, &step.name);
         step.phase = match suspended {
+            _ if step.paused.is_some() && step.renewal.is_none() && rests => Phase::Paused,
             true if rests => Phase::Suspended,
             false if waits && !open => Phase::Waiting,
             _ => Phase::Running,

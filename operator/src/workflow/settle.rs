@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use braid_crds::{
     PartitionRange, PlanDigest, ShardId, WorkerSpec, Workflow, WorkflowStatus, limits,
-    status::{Phase, StepStatus, Suspect},
+    status::{Phase, Renewal, StepStatus, Suspect},
     worker::{Card, Mode, Outcome, RunRef, Settled, ShardSpec},
     workflow::Step,
 };
@@ -32,10 +32,12 @@ const LITTER_BYTES: usize = 64 * 1024;
 
 /// Whether a step gets no new work, and why.
 pub fn stop(workflow: &Workflow, step: &Step, status: &StepStatus) -> Option<Stop> {
-    if status.stopping.is_some() || status.satisfied || is_cancelled(workflow, step) {
+    let anew = status.renewal == Some(Renewal::All);
+    if status.stopping.is_some() || status.satisfied || anew || is_cancelled(workflow, step) {
         Some(Stop::Cancel)
     } else {
-        rests(workflow, step).then_some(Stop::Suspend)
+        let waits = status.paused.is_some() || status.renewal.is_some() || rests(workflow, step);
+        waits.then_some(Stop::Suspend)
     }
 }
 

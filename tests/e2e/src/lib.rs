@@ -148,6 +148,27 @@ impl Home {
         self.run(&self.workflow(name, spec), &[])
     }
 
+    /// Another command on the run of a manifest, which prints one document: `braid retry --failed`.
+    pub fn again(&self, manifest: &Path, words: &[&str]) -> Ended {
+        let state = self.path(&format!("state-{}", manifest.file_stem().unwrap().display()));
+        let output = Command::new(braid())
+            .args(words)
+            .arg("--state")
+            .arg(&state)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        Ended {
+            code: output.status.code(),
+            document: serde_json::from_str(&out).unwrap_or(Value::Null),
+            workflow: stored(&state).unwrap_or(Value::Null),
+            out,
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// What a shell says, run in this directory: the independent way to a number.
     pub fn shell(&self, script: &str) -> String {
         let output = Command::new("sh")

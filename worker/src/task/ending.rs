@@ -1,6 +1,6 @@
 //! What the end of an attempt means for its partition: settled, tried again, or put off.
 
-use braid_crds::{ShardId, limits};
+use braid_crds::{ShardId, limits, worker::Fatal};
 use braid_engine::{
     protocol::{
         DeferredPartition,
@@ -8,7 +8,7 @@ use braid_engine::{
         worker::{Command, Event, Machine, Task},
     },
     reduce::{RawResults, ReduceError},
-    retry::{Decision, Reason, is_poison},
+    retry::{Decision, FAIL_STEP, Reason, is_poison},
     settlement::{Settlement, cut},
 };
 use tokio::time::Instant;
@@ -24,7 +24,9 @@ use crate::{
 };
 
 /// By so many bytes a commit grows at most with one failed partition.
-const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 160;
+const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 256;
+/// By so many more if it ends its step.
+const FATAL_BYTES: usize = limits::MESSAGE_BYTES * 6 + 120;
 
 /// Why a partition's outcome was not taken.
 enum NotTaken {
@@ -37,7 +39,12 @@ enum NotTaken {
 /// What a partition gave, on its way into a settlement.
 enum Given<'a> {
     Results(&'a [u8]),
-    Failure { reason: Reason, message: &'a str },
+    Failure {
+        reason: Reason,
+        message: &'a str,
+        /// Why the step ends with it, if it does.
+        fatal: Option<Fatal>,
+    },
 }
 
 impl Session {
@@ -103,6 +110,7 @@ impl Session {
                     &Given::Failure {
                         reason,
                         message: &message,
+                        fatal: None,
                     },
                 );
                 continue;
@@ -142,7 +150,30 @@ impl Session {
                 };
                 self.event(Event::Deferred(flight.task, deferred));
             }
-            Decision::Fail => self.settle(&flight, &Given::Failure { reason, message }),
+            Decision::Fail => self.settle(
+                &flight,
+                &Given::Failure {
+                    reason,
+                    message,
+                    fatal: None,
+                },
+            ),
+            Decision::FailStep => {
+                let owner = self.machine.owner(flight.task);
+                let fatal = Fatal {
+                    reason: FAIL_STEP.to_owned(),
+                    message: format!(
+                        "partition {partition} failed with {reason}, which by a rule of retry ends the step: {message}"
+                    ),
+                };
+                tracing::warn!(partition, %reason, "a rule of retry ends the step");
+                let fatal = Some(fatal);
+                self.settle(&flight, &Given::Failure { reason, message, fatal });
+                // Told at once: what is settled so far is committed with it.
+                if let Some(owner) = owner {
+                    self.event(Event::Full(owner));
+                }
+            }
         }
     }
 
@@ -247,9 +278,13 @@ fn add(
                 .succeed_with(declared, contribution)
                 .map_err(NotTaken::Results)?;
         }
-        (Given::Failure { reason, message }, _) => {
+        (Given::Failure { reason, message, fatal }, _) => {
+            let bytes = FAILURE_BYTES + if fatal.is_some() { FATAL_BYTES } else { 0 };
             for settlement in std::iter::once(&*content).chain(base) {
-                settlement.fits(FAILURE_BYTES).map_err(|error| full(&error))?;
+                settlement.fits(bytes).map_err(|error| full(&error))?;
+            }
+            if let Some(fatal) = fatal {
+                content.stop(fatal);
             }
             let made = i32::try_from(*attempt).unwrap_or(i32::MAX);
             content.fail(task.partition, *reason, made, message);

@@ -26,6 +26,38 @@ fn retrying(attempts: i32, backoff: u64) -> Card {
 }
 
 #[tokio::test]
+async fn a_rule_ends_the_step_with_the_partition_that_it_names_and_spares_others_their_attempts() {
+    let mut bench = Bench::new().await;
+    let runner = Scripted::new(1, |attempt| match attempt.partition {
+        1 => Act::Fail(Failure::Exit(65)),
+        3 => Act::Fail(Failure::Exit(66)),
+        _ => Act::Give("1".into()),
+    });
+    bench.start(runner.clone()).await;
+    let rules = serde_json::json!([
+        {"exitCodes": [65], "action": "FailPartition"},
+        {"exitCodes": [66], "action": "FailStep"},
+    ]);
+    let ruled = Card {
+        rules: serde_json::from_value(rules).unwrap(),
+        ..retrying(3, 2)
+    };
+    let shard = bench.assign(&ruled, 0, 9, |_| {}).await;
+    let entry = bench.sealed(shard).await;
+    assert_eq!(
+        ("1,3", Cursor(4), 0),
+        (entry.failed.to_string().as_str(), entry.cursor, entry.retried)
+    );
+    let fatal = entry.fatal.unwrap();
+    assert_eq!("FailStep", fatal.reason);
+    assert!(
+        fatal.message.contains("partition 3") && fatal.message.contains("Exit66"),
+        "{}",
+        fatal.message
+    );
+}
+
+#[tokio::test]
 async fn a_short_wait_is_waited_here_and_the_last_failure_counts() {
     let mut bench = Bench::new().await;
     let runner = Scripted::new(4, |attempt| match (attempt.partition, attempt.attempt) {

@@ -40,6 +40,7 @@ fn hostile() -> Workflow {
             failures: vec![FailureCause {
                 reason: evil.into(),
                 count: 3,
+                partitions: braid_crds::Intervals::default(),
                 sample: 4,
                 attempts: 1,
                 message: evil.into(),

@@ -97,7 +97,7 @@ impl Pass<'_> {
         };
         let Some(next_at) = known.next_at else { return Ok(()) };
         let workflow = self.view.workflow;
-        if step.stopping.is_some() || is_cancelled(workflow, spec) || rests(workflow, spec) {
+        if step.stopping.is_some() || step.renewal.is_some() || is_cancelled(workflow, spec) || rests(workflow, spec) {
             return Ok(());
         }
         let rounds = known.rounds;

@@ -6,4 +6,5 @@ mod ends;
 mod examples;
 mod failures;
 mod language;
+mod pauses;
 mod secrets;
