@@ -386,6 +386,8 @@ impl<W: World> Work<W> {
         }
         let idle = self.in_flight() == 0;
         let cut = self.settled_any() && (self.budget_millis == 0 || self.overdue || (self.late && idle));
+        // Nobody gives a worker that stops what it has begun back to it: that is waited for, or it would be run again elsewhere.
+        let cut = cut && (idle || !stopping);
         if self.open.cursor.0 == self.range.end() || self.full || cut || (stopping && idle) {
             return Some(true);
         }

@@ -622,6 +622,21 @@ fn stopping_seals_what_is_idle_and_halting_the_rest() {
     assert!(bench.machine.is_idle());
 }
 
+/// What a shard leaves running is for the same worker, and one that stops gets nothing more.
+#[test]
+fn whoever_stops_waits_for_what_runs_when_the_budget_is_over() {
+    let mut bench = Bench::new();
+    bench.assign([shard(1, 0, 9)]);
+    bench.begin(2);
+    bench.event(Event::Stop);
+    bench.settle(1, 0);
+    bench.wait(10_000);
+    bench.edit(|desk| desk.shards[0].budget_millis = 0);
+    assert_eq!(bench.commit(1), None, "partition 1 runs");
+    bench.settle(1, 1);
+    assert_eq!(bench.commit(1), Some((2, true, 2)));
+}
+
 #[test]
 fn an_old_state_of_the_object_says_nothing() {
     let mut bench = Bench::new();
