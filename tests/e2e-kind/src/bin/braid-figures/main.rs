@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use braid_e2e_kind::{Space, USERLAND, suite, sum};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
 /// Items of the small and of the large comparison.
@@ -43,28 +43,66 @@ struct Options {
     /// Lets the Job of the large comparison run to its end, too, which takes most of an hour
     #[arg(long)]
     whole: bool,
+    /// Only these figures; may be given more than once
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    only: Vec<Figure>,
     /// Also writes the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Figure {
+    /// Memory of operators while nothing runs
+    Rest,
+    /// A few items, by a Job and by Braid
+    Small,
+    /// Many items, by a Job and by Braid
+    Large,
+    /// From step to step
+    Chain,
+    /// From a run's object to its first program, on a standing pool
+    Starts,
+    /// Writes to the API server, and memory in a run
+    Writes,
+    /// The loss of the leader
+    Leader,
+}
+
+impl Figure {
+    fn measure(self, whole: bool, rows: &mut Vec<Row>) {
+        let [small, large] = ITEMS;
+        match self {
+            Self::Rest => rows.push(memory("at rest")),
+            Self::Small => {
+                peer::whole(small, rows);
+                runs(small, rows);
+            }
+            Self::Large => {
+                if whole {
+                    peer::whole(large, rows);
+                } else {
+                    peer::rate(large, rows);
+                }
+                runs(large, rows);
+            }
+            Self::Chain => warm::chain(rows),
+            Self::Starts => warm::starts(rows),
+            Self::Writes => writes(rows),
+            Self::Leader => leader::losses(rows),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let mut rows = Vec::new();
-    rows.push(memory("at rest"));
-    let [small, large] = ITEMS;
-    peer::whole(small, &mut rows);
-    runs(small, &mut rows);
-    if options.whole {
-        peer::whole(large, &mut rows);
-    } else {
-        peer::rate(large, &mut rows);
+    for figure in Figure::value_variants() {
+        if options.only.is_empty() || options.only.contains(figure) {
+            figure.measure(options.whole, &mut rows);
+        }
     }
-    runs(large, &mut rows);
-    warm::chain(&mut rows);
-    warm::starts(&mut rows);
-    writes(&mut rows);
-    leader::losses(&mut rows);
     if let Some(file) = options.json {
         let rows: Vec<Value> = rows
             .into_iter()
