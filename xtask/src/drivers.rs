@@ -15,10 +15,10 @@ use crate::{cargo, kind, root};
 /// Options of `bench`.
 #[derive(Args)]
 pub struct BenchOptions {
-    /// Which measurements; none: all that need no cluster
+    /// Which measurements; none: all that need no cluster, or all on one
     names: Vec<String>,
     /// On a cluster in containers, beside an Indexed Job
-    #[arg(long, conflicts_with = "names")]
+    #[arg(long)]
     cluster: bool,
     /// On a cluster: lets the Indexed Job of the large comparison run to its end, too, which takes most of an hour
     #[arg(long, requires = "cluster")]
@@ -57,6 +57,9 @@ pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
         let mut arguments = Vec::new();
         if options.whole {
             arguments.push("--whole".to_owned());
+        }
+        for name in &options.names {
+            arguments.extend(["--only".to_owned(), name.clone()]);
         }
         if let Some(file) = &options.json {
             arguments.extend(["--json".to_owned(), absolute(file)?]);
