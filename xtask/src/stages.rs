@@ -29,9 +29,9 @@ pub struct TestOptions {
     /// Also checks dependencies against the database of known vulnerabilities, which needs the network
     #[arg(long)]
     advisories: bool,
-    /// On the cluster also shared pools, memory, drains, and what happens when things break
+    /// On the cluster only examples, images and rights: nothing breaks
     #[arg(long)]
-    faults: bool,
+    brief: bool,
     /// Only this stage; may be given more than once
     #[arg(long, value_name = "STAGE")]
     only: Vec<String>,
@@ -192,10 +192,10 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
             alone: "cargo xtask test --only kind".to_owned(),
             run: Box::new(|| counted(cluster::kind_tests())),
         });
-        let extent = if options.faults {
-            kind::Extent::Whole
-        } else {
+        let extent = if options.brief {
             kind::Extent::Short
+        } else {
+            kind::Extent::Whole
         };
         stages.push(Stage {
             name: "e2e-kind",
