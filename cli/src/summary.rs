@@ -1,10 +1,11 @@
 //! A run as people and programs read it.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use braid_crds::{
     GROUP, Workflow, WorkflowSpec,
     status::{FailureCause, Phase, StepStatus, WorkflowStatus},
+    workflow::{Reduce, ResultSpec},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -148,6 +149,7 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
                 name: format!("{name}.{}", result.name),
                 value: given.clone(),
                 by_key: declared.is_none_or(|declared| declared.keyed),
+                rank: declared.and_then(Rank::of),
                 note: match (result.approximate, result.error.as_str()) {
                     (false, _) => String::new(),
                     (true, "") => "approximate".into(),
@@ -162,6 +164,7 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
         name,
         value,
         by_key: true,
+        rank: None,
         note: String::new(),
     };
     let outputs: Vec<Named> = status.outputs.clone().into_iter().map(output).collect();
@@ -283,15 +286,58 @@ struct Named {
     value: Value,
     /// A map is one of keys, and not one value of several numbers.
     by_key: bool,
+    /// In which order its keys are shown, if not in their own.
+    rank: Option<Rank>,
     /// What is to be said of it.
     note: String,
 }
 
 impl Named {
-    /// The entries, if they are shown one by one.
-    fn entries(&self) -> Option<&Map<String, Value>> {
-        self.value.as_object().filter(|_| self.by_key)
+    /// The entries, if they are shown one by one, in the order to show them in.
+    fn entries(&self) -> Option<Vec<(&String, &Value)>> {
+        let map = self.value.as_object().filter(|_| self.by_key)?;
+        let mut entries: Vec<_> = map.iter().collect();
+        if let Some(rank) = self.rank {
+            entries.sort_by(|(_, a), (_, b)| rank.compare(a, b));
+        }
+        Some(entries)
     }
+}
+
+/// The order of a list of the top ones. API servers keep maps in the order of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    LargestFirst,
+    SmallestFirst,
+}
+
+impl Rank {
+    fn of(declared: &ResultSpec) -> Option<Self> {
+        declared.top?;
+        Some(match declared.reduce {
+            Reduce::Min => Self::SmallestFirst,
+            _ => Self::LargestFirst,
+        })
+    }
+
+    fn compare(self, a: &Value, b: &Value) -> Ordering {
+        let (a, b) = (magnitude(a), magnitude(b));
+        match self {
+            Self::LargestFirst => b.total_cmp(&a),
+            Self::SmallestFirst => a.total_cmp(&b),
+        }
+    }
+}
+
+/// What a value ranks by: texts are decimals or large, and a chosen value comes with what it carries.
+fn magnitude(value: &Value) -> f64 {
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_f64(),
+    };
+    plain(value)
+        .or_else(|| value.get("value").and_then(plain))
+        .unwrap_or(0.0)
 }
 
 /// Values by name: the plain ones side by side with their names, the keyed ones as a table below theirs.
@@ -322,7 +368,7 @@ fn values(title: &str, named: &[Named], tint: Tint) -> Vec<String> {
         };
         lines.push(format!("  {}{note}", clean(&one.name, VALUE)));
         let mut table = Table::new(&[Align::Left, Align::Right]);
-        for (key, given) in keyed.iter().take(KEYS) {
+        for (key, given) in keyed.iter().take(KEYS).copied() {
             table.row([clean(key, VALUE), value(given, VALUE)]);
         }
         lines.extend(table.lines("    "));
@@ -360,4 +406,35 @@ fn failure(step: &StepStatus, cause: &FailureCause, place: Place<'_>, tint: Tint
             ),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(reduce: Reduce, values: Value) -> Vec<String> {
+        let declared = ResultSpec {
+            reduce,
+            top: Some(9),
+            ..ResultSpec::default()
+        };
+        let named = Named {
+            name: "x".into(),
+            value: values,
+            by_key: true,
+            rank: Rank::of(&declared),
+            note: String::new(),
+        };
+        let keys = named.entries().unwrap_or_default();
+        keys.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    #[test]
+    fn the_top_ones_are_in_their_order() {
+        let numbers = json!({"a": 2, "b": "90071992547409930", "c": 2, "d": -1.5});
+        assert_eq!(["b", "a", "c", "d"].to_vec(), shown(Reduce::Sum, numbers.clone()));
+        assert_eq!(["d", "a", "c", "b"].to_vec(), shown(Reduce::Min, numbers));
+        let carried = json!({"a": {"value": 1, "carry": {}}, "b": {"value": 3, "carry": {}}});
+        assert_eq!(["b", "a"].to_vec(), shown(Reduce::Max, carried));
+    }
 }
