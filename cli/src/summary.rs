@@ -296,23 +296,31 @@ impl Named {
     /// The entries, if they are shown one by one, in the order to show them in.
     fn entries(&self) -> Option<Vec<(&String, &Value)>> {
         let map = self.value.as_object().filter(|_| self.by_key)?;
-        let mut entries: Vec<_> = map.iter().collect();
-        if let Some(rank) = self.rank {
-            entries.sort_by(|(_, a), (_, b)| rank.compare(a, b));
-        }
-        Some(entries)
+        Some(entries(map, self.rank))
     }
+}
+
+/// The keys of a map, in the order to show them in.
+pub fn entries(map: &Map<String, Value>, rank: Option<Rank>) -> Vec<(&String, &Value)> {
+    let mut entries: Vec<_> = map.iter().collect();
+    if let Some(rank) = rank {
+        entries.sort_by(|(_, a), (_, b)| rank.compare(a, b));
+    }
+    entries
 }
 
 /// The order of a list of the top ones. API servers keep maps in the order of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rank {
+pub enum Rank {
+    /// Of all but `Min`.
     LargestFirst,
+    /// Of `Min`.
     SmallestFirst,
 }
 
 impl Rank {
-    fn of(declared: &ResultSpec) -> Option<Self> {
+    /// That of a result, if it is such a list.
+    pub fn of(declared: &ResultSpec) -> Option<Self> {
         declared.top?;
         Some(match declared.reduce {
             Reduce::Min => Self::SmallestFirst,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     program,
-    summary::in_order,
+    summary::{Rank, entries, in_order},
     text::{clock, count, rate, value},
 };
 
@@ -108,19 +108,20 @@ pub fn failures(workflow: &Workflow, status: &WorkflowStatus) -> Option<String> 
 pub fn results(workflow: &Workflow, status: &WorkflowStatus) -> Option<String> {
     let mut rows = String::new();
     let mut keyed = String::new();
-    let mut add = |name: String, given: &Value| match given {
-        Value::Object(map) if map.len() > 3 => keyed.push_str(&keys(&name, map)),
+    let mut add = |name: String, given: &Value, rank: Option<Rank>| match given {
+        Value::Object(map) if map.len() > 3 => keyed.push_str(&keys(&name, map, rank)),
         given => rows.push_str(&row(&[(T, text(&name, VALUE)), (N, text(&value(given, VALUE), VALUE))])),
     };
-    for (name, step) in in_order(workflow, status) {
+    for ((name, step), spec) in in_order(workflow, status).zip(&workflow.spec.steps) {
         for result in &step.results {
             if let Some(given) = &result.value {
-                add(format!("{name}.{}", result.name), given);
+                let declared = spec.results.iter().find(|declared| declared.name == result.name);
+                add(format!("{name}.{}", result.name), given, declared.and_then(Rank::of));
             }
         }
     }
     for (name, given) in &status.outputs {
-        add(format!("outputs.{name}"), given);
+        add(format!("outputs.{name}"), given, None);
     }
     if !rows.is_empty() {
         rows = table(&[(T, "Name"), (N, "Value")], &rows);
@@ -130,10 +131,10 @@ pub fn results(workflow: &Workflow, status: &WorkflowStatus) -> Option<String> {
 }
 
 /// The keys of a result, with a bar for those that are numbers.
-fn keys(name: &str, map: &serde_json::Map<String, Value>) -> String {
+fn keys(name: &str, map: &serde_json::Map<String, Value>, rank: Option<Rank>) -> String {
     let top = map.values().filter_map(Value::as_f64).fold(0.0, f64::max);
     let mut rows = String::new();
-    for (key, given) in map.iter().take(KEYS) {
+    for (key, given) in entries(map, rank).into_iter().take(KEYS) {
         let share = given
             .as_f64()
             .filter(|_| top > 0.0)
