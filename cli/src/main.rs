@@ -20,6 +20,7 @@ mod attend;
 mod change;
 mod check;
 mod cluster;
+mod code;
 mod doctor;
 mod exit;
 mod get;

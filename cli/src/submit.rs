@@ -12,6 +12,7 @@ use crate::{
     args::{ProgressKind, RunOutput, SubmitArgs, SubmitOutput},
     attend::Wanted,
     cluster::{Busy, Cluster, ClusterError},
+    code,
     exit::{Exit, Failure},
     out,
     place::{MANAGER, Remote},
@@ -44,7 +45,24 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut cluster = Cluster::connect(&args.cluster, Busy::Told).await?;
     choose_namespace(&mut workflow, &mut cluster, args)?;
     workflow.status = None;
-    let created = create(&cluster, &workflow, args.dry_run.is_some()).await?;
+    let code = code::pack(&mut workflow)?;
+    let dry = args.dry_run.is_some();
+    if !dry {
+        code.create(&cluster).await?;
+    }
+    let created = match create(&cluster, &workflow, dry).await {
+        Ok(created) => created,
+        Err((failure, there)) => {
+            // A run that may be there may need it.
+            if !there && !dry {
+                code.discard(&cluster).await;
+            }
+            return Err(failure);
+        }
+    };
+    if !dry {
+        code.give(&cluster, &created).await?;
+    }
     let remote = Remote::of(cluster, &created);
     if args.dry_run.is_some() || !(args.watch || args.wait) {
         print(&created, &remote, args)?;
@@ -88,25 +106,31 @@ fn choose_namespace(workflow: &mut Workflow, cluster: &mut Cluster, args: &Submi
     Ok(())
 }
 
-async fn create(cluster: &Cluster, workflow: &Workflow, dry_run: bool) -> Result<Workflow, Failure> {
+/// Creates the run. An error says whether it may be there all the same.
+async fn create(cluster: &Cluster, workflow: &Workflow, dry_run: bool) -> Result<Workflow, (Failure, bool)> {
+    let never = |failure| (failure, false);
     let params = PostParams {
         dry_run,
         field_manager: Some(MANAGER.to_owned()),
     };
-    let body = serde_json::to_vec(workflow).map_err(Failure::unreachable)?;
+    let body = serde_json::to_vec(workflow).map_err(|error| never(Failure::unreachable(error)))?;
     let path = Workflow::url_path(&(), Some(&cluster.namespace));
-    let mut request = Request::new(path).create(&params, body).map_err(Failure::usage)?;
-    *request.uri_mut() = strict(request.uri()).map_err(Failure::unreachable)?;
+    let request = Request::new(path).create(&params, body);
+    let mut request = request.map_err(|error| never(Failure::usage(error)))?;
+    *request.uri_mut() = strict(request.uri()).map_err(|error| never(Failure::unreachable(error)))?;
     match cluster.call(cluster.client().request::<Workflow>(request)).await {
         Ok(created) => Ok(created),
-        Err(ClusterError::Refused(message)) => Err(refused(&message, workflow, cluster)),
+        Err(ClusterError::Refused(message)) => Err(never(refused(&message, workflow, cluster))),
         // A time-out of the server's own is no refusal, either.
-        Err(error) if !dry_run && !error.is_final() => Err(Failure::from(error).help(format!(
-            "it may have been created all the same: {} ls {}",
-            program::name(),
-            cluster.options()
-        ))),
-        Err(error) => Err(Failure::from(error).doing("the workflow was not created")),
+        Err(error) if !dry_run && !error.is_final() => {
+            let help = format!(
+                "it may have been created all the same: {} ls {}",
+                program::name(),
+                cluster.options()
+            );
+            Err((Failure::from(error).help(help), true))
+        }
+        Err(error) => Err(never(Failure::from(error).doing("the workflow was not created"))),
     }
 }
 

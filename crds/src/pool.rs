@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Duration, limits, schema,
-    workflow::{FilesVolume, PoolWorkers},
+    workflow::{ConfigMapVolume, FilesVolume, PoolWorkers},
 };
 
 /// Workers of one kind, for the runs that name them, or for the run that owns them.
@@ -76,6 +76,9 @@ pub struct PodClass {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub data: Vec<DataVolume>,
+    /// Where `main` has the code of functions from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ConfigMapVolume>,
     /// The resources of `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]

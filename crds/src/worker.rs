@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
     status::{Deferred, FailureCause, PlanRef},
-    workflow::{Format, Reduce, ResultType, RetryRule},
+    workflow::{Code, Format, Reduce, ResultType, RetryRule, Serve},
 };
 
 /// What is assigned to a worker.
@@ -203,6 +203,16 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24576))]
     pub script: Option<String>,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<Serve>,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub function: Option<String>,
+    /// As in `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
     /// Evaluated: the step's own and `BRAID_PARAM_*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 160))]

@@ -49,6 +49,12 @@ pub fn difference(asked: &PodClass, pods: &PodClass) -> Option<Difference> {
         let asked = asked.image.as_deref().unwrap_or_default();
         return Some(Difference::new("image", &asked.into(), image.map(Value::from).as_ref()));
     }
+    if let Some(code) = &asked.code
+        && asked.code != pods.code
+    {
+        let found = pods.code.as_ref().map(|code| Value::from(code.name.as_str()));
+        return Some(Difference::new("code", &code.name.as_str().into(), found.as_ref()));
+    }
     for (field, asked, own) in [
         ("resources", &asked.resources, &pods.resources),
         ("securityContext", &asked.security_context, &pods.security_context),
@@ -147,6 +153,7 @@ mod tests {
                 r#"and its pods have {"name":"TOKEN""#,
             ),
             (json!({"envFrom": [{"secretRef": {"name": "x"}}]}), "envFrom"),
+            (json!({"code": {"name": "words-1"}}), "code words-1, and its pods have none"),
             (
                 json!({"volumeMounts": [{"name": "cache", "mountPath": "/other"}]}),
                 "have none",

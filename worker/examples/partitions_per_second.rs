@@ -55,6 +55,7 @@ fn program(case: &Case) -> Program {
         grace: Duration::from_secs(10),
         results_limit: case.results.then_some(32 << 10),
         sides: braid_worker::runner::Sides::default(),
+        serve: None,
         uid: Arc::from("uid/bench"),
     }
 }

@@ -195,7 +195,7 @@ async fn whole(
     }
 }
 
-/// Makes paths of data whose volume is a directory.
+/// Makes paths of data whose volume is a directory. An error is what only a cluster has.
 pub fn bring_home(workflow: &mut Workflow, file: &Path) -> Result<(), Failure> {
     volumes::bring_home(workflow).map_err(|name| {
         Failure::usage(format!(
@@ -203,7 +203,21 @@ pub fn bring_home(workflow: &mut Workflow, file: &Path) -> Result<(), Failure> {
             file.display()
         ))
         .help("on a laptop only hostPath is there; `braid submit` gives the run to a cluster")
-    })
+    })?;
+    let mut steps = workflow.spec.steps.iter();
+    let in_a_cluster = steps.find(|step| {
+        let code = step.run.code.as_ref();
+        code.is_some_and(|code| code.config_map_ref.is_some())
+    });
+    match in_a_cluster {
+        None => Ok(()),
+        Some(step) => Err(Failure::usage(format!(
+            "{}: the code of step {} is in a ConfigMap of a cluster",
+            file.display(),
+            step.name
+        ))
+        .help("on a laptop code.path names the directory; `braid submit` makes a ConfigMap of it")),
+    }
 }
 
 /// What a workflow says for a cluster that has no meaning here.

@@ -25,6 +25,12 @@ impl<'a> Text<'a> {
         Ok(Some(Self(text)))
     }
 
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
     /// Whether it is `null`, which is as good as not given.
     pub fn is_null(self) -> bool {
         self.0 == "null"

@@ -38,6 +38,7 @@ mod sum;
 
 pub use fold::{Contribution, Fold};
 pub(crate) use number::float as float_json;
+pub use given::{Members, Text};
 pub use slot::MAX_KEYS;
 
 use decimal::Decimal;

@@ -23,6 +23,14 @@ pub enum Reason {
     InputChanged,
     /// The input cannot be read.
     UnreadableInput,
+    /// The program said so itself: an error for a line, an exception of a function.
+    Error,
+    /// The same, and that trying again cannot help.
+    Refused,
+    /// A long-lived program answered a request with this status.
+    Http(u16),
+    /// A long-lived program did not answer as agreed.
+    BadAnswer,
     /// Its worker or shim died with it, as often as is tolerated.
     WorkerDied,
     /// Any other: of a newer version, or one of many that a status has no room to name.
@@ -30,7 +38,7 @@ pub enum Reason {
 }
 
 /// The reasons without a number.
-const NAMED: [(Reason, &str); 9] = [
+const NAMED: [(Reason, &str); 12] = [
     (Reason::Timeout, "Timeout"),
     (Reason::OutOfMemory, "OutOfMemory"),
     (Reason::NotRunnable, "NotRunnable"),
@@ -38,6 +46,9 @@ const NAMED: [(Reason, &str); 9] = [
     (Reason::ResultTooLarge, "ResultTooLarge"),
     (Reason::InputChanged, "InputChanged"),
     (Reason::UnreadableInput, "UnreadableInput"),
+    (Reason::Error, "Error"),
+    (Reason::Refused, "Refused"),
+    (Reason::BadAnswer, "BadAnswer"),
     (Reason::WorkerDied, "WorkerDied"),
     (Reason::Other, "Other"),
 ];
@@ -48,13 +59,20 @@ impl Reason {
     /// Not if the program does not start, and not if the input or what is made of it is at fault. A `BadResult` is among
     /// those: the program said that it had succeeded, and what it writes is a matter of its text, not of circumstances;
     /// to try again would multiply a whole step's work by the attempts before anybody reads the error. `WorkerDied` has
-    /// been tried again already.
+    /// been tried again already. An HTTP status says itself whose fault it is: those from 500 on are tried again, and 429, where
+    /// waiting has not helped.
     #[must_use]
     pub fn is_retried(self) -> bool {
-        !matches!(
-            self,
-            Self::NotRunnable | Self::BadResult | Self::ResultTooLarge | Self::InputChanged | Self::WorkerDied
-        )
+        match self {
+            Self::NotRunnable
+            | Self::BadResult
+            | Self::ResultTooLarge
+            | Self::InputChanged
+            | Self::Refused
+            | Self::WorkerDied => false,
+            Self::Http(status) => status >= 500 || status == 429,
+            _ => true,
+        }
     }
 }
 
@@ -63,6 +81,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Exit(code) => write!(f, "Exit{code}"),
             Self::Signal(signal) => write!(f, "Signal{signal}"),
+            Self::Http(status) => write!(f, "HTTP{status}"),
             named => f.write_str(
                 NAMED
                     .iter()
@@ -81,6 +100,7 @@ impl From<&str> for Reason {
         known
             .or_else(|| numbered("Exit").map(Self::Exit))
             .or_else(|| numbered("Signal").map(Self::Signal))
+            .or_else(|| text.strip_prefix("HTTP")?.parse().ok().map(Self::Http))
             .unwrap_or(Self::Other)
     }
 }

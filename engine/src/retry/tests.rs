@@ -72,6 +72,11 @@ fn the_last_attempt_is_the_last() {
     assert_eq!(POLICY.after(5, Reason::Exit(1), 0, 0), Decision::Fail);
     assert_eq!(POLICY.after(1, Reason::BadResult, 0, 0), Decision::Fail);
     assert_eq!(POLICY.after(1, Reason::InputChanged, 0, 0), Decision::Fail);
+    assert_eq!(POLICY.after(1, Reason::Http(404), 0, 0), Decision::Fail);
+    assert_eq!(POLICY.after(1, Reason::Refused, 0, 0), Decision::Fail);
+    for again in [Reason::Http(500), Reason::Http(429), Reason::Error, Reason::BadAnswer] {
+        assert!(matches!(POLICY.after(1, again, 0, 0), Decision::Defer { .. }));
+    }
 }
 
 #[test]
@@ -108,7 +113,8 @@ proptest! {
 
     #[test]
     fn reasons_read_back(number: u8, name in "[A-Za-z0-9]{0,12}") {
-        for reason in [Reason::Exit(number), Reason::Signal(number), Reason::Timeout, Reason::Other, Reason::WorkerDied] {
+        for reason in [Reason::Exit(number), Reason::Signal(number), Reason::Timeout, Reason::Other, Reason::WorkerDied,
+            Reason::Error, Reason::Refused, Reason::BadAnswer, Reason::Http(u16::from(number) + 400)] {
             prop_assert_eq!(Reason::from(reason.to_string().as_str()), reason);
         }
         let _ = Reason::from(name.as_str());

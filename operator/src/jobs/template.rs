@@ -29,6 +29,8 @@ pub const WORKER: &str = "worker";
 const INSTALL: &str = "braid-install";
 /// Names of containers and volumes that begin so are Braid's own.
 const OURS: &str = "braid-";
+/// Where the code of functions is in `main`; the worker names it so, too.
+const CODE: &str = "/braid/code";
 /// Where volumes of data are in the worker.
 const DATA: &str = "/data";
 /// Where the volumes are in the containers.
@@ -358,9 +360,12 @@ fn main(
         {"name": "braid-link", "mountPath": "/braid/link", "readOnly": true},
         {"name": "braid-scratch", "mountPath": "/braid/scratch"},
     ]);
-    main.volume_mounts
-        .get_or_insert_default()
-        .extend(read::<Vec<_>>("volumeMounts", &own)?);
+    let mounts = main.volume_mounts.get_or_insert_default();
+    mounts.extend(read::<Vec<_>>("volumeMounts", &own)?);
+    if class.code.is_some() {
+        let code = json!({"name": "braid-code", "mountPath": CODE, "readOnly": true});
+        mounts.push(read("volumeMounts", &code)?);
+    }
     Ok(main)
 }
 
@@ -443,6 +448,12 @@ fn volumes(class: &PodClass) -> Result<Vec<Volume>, TemplateError> {
         ]}},
     ]);
     let mut volumes: Vec<Volume> = read("volumes", &volumes)?;
+    if let Some(code) = &class.code {
+        volumes.push(read(
+            "code",
+            &json!({"name": "braid-code", "configMap": {"name": code.name}}),
+        )?);
+    }
     for data in &class.data {
         let source = serde_json::to_value(&data.volume).unwrap_or_default();
         let mut volume = json!({"name": data_volume(data)});

@@ -285,6 +285,12 @@ impl Pass<'_> {
             self.put_status(status).await?;
             return Ok(None);
         }
+        let for_pods = self.context.options.pod_classes;
+        if let Some(problem) = pools::only_on_a_laptop(&self.workflow).filter(|_| for_pods) {
+            conditions::refuse(&self.workflow, &mut status, "Invalid", &cut(&problem), now);
+            self.put_status(status).await?;
+            return Ok(None);
+        }
         status.started_at = Some(stamp(now));
         Ok(Some(status))
     }

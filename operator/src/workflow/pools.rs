@@ -96,12 +96,25 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
             .collect(),
         template: pool.and_then(|pool| pool.template.clone()),
         image: run.image.clone(),
+        code: run.code.as_ref().and_then(|code| code.config_map_ref.clone()),
         resources: run.resources.clone(),
         env: from_elsewhere.collect(),
         env_from: run.env_from.clone(),
         volume_mounts: run.volume_mounts.clone(),
         security_context: run.security_context.clone(),
     }
+}
+
+/// What a run asks for that pods do not have; `None`: nothing.
+#[must_use]
+pub fn only_on_a_laptop(workflow: &Workflow) -> Option<String> {
+    let steps = workflow.spec.steps.iter().enumerate();
+    let mut paths = steps.filter_map(|(at, step)| Some((at, step.run.code.as_ref()?.path.as_ref()?)));
+    let (at, path) = paths.next()?;
+    Some(format!(
+        "spec.steps[{at}].run.code.path: {path:?} is a directory of a laptop, which pods do not have; `braid submit` makes a ConfigMap \
+         of it, and code.configMapRef names one"
+    ))
 }
 
 /// The name of a run's pool for a class: that of the run's only pool, for the class of no demands, else with a hash behind it.

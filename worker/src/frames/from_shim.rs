@@ -44,6 +44,20 @@ pub enum FromShim {
         /// What [`super::ToShim::Key`] gave.
         key: LinkKey,
     },
+    /// Bytes of the standard output of an attempt whose input is a [`super::InputShape::Stream`].
+    Output {
+        /// The attempt.
+        attempt: u64,
+        /// At most [`super::CHUNK`] bytes.
+        data: Bytes,
+    },
+    /// What [`super::ToShim::Store`] asked for is whole.
+    Stored {
+        /// The attempt.
+        attempt: u64,
+        /// Where the file, or the directory of several, is; or why it is not.
+        place: Result<String, String>,
+    },
     /// The answer to [`super::ToShim::Ping`].
     Pong {
         /// As it was in the question.
@@ -173,6 +187,18 @@ impl Frame for FromShim {
                 out.put_u8(6);
                 put_bytes(out, key.bytes());
             }
+            Self::Output { attempt, data } => {
+                out.put_u8(7);
+                out.put_u64_le(*attempt);
+                put_bytes(out, data);
+            }
+            Self::Stored { attempt, place } => {
+                out.put_u8(8);
+                out.put_u64_le(*attempt);
+                out.put_u8(u8::from(place.is_ok()));
+                let (Ok(text) | Err(text)) = place;
+                put_bytes(out, text.as_bytes());
+            }
         }
     }
 
@@ -203,6 +229,18 @@ impl Frame for FromShim {
                 nonce: body.u64("nonce")?,
             },
             6 => Self::Key { key: body.key("key")? },
+            7 => Self::Output {
+                attempt: body.u64("attempt")?,
+                data: body.bytes("data")?,
+            },
+            8 => Self::Stored {
+                attempt: body.u64("attempt")?,
+                place: if body.bool("place")? {
+                    Ok(body.text("path")?)
+                } else {
+                    Err(body.text("error")?)
+                },
+            },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -22,8 +22,8 @@ pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 
 /// The version of the protocol; the first frame of each side carries it. Both ends of a pod come from one image, so there is no
-/// other to talk with: 2 tells the shim whose lines it prints.
-pub const VERSION: u16 = 2;
+/// other to talk with: 2 tells the shim whose lines it prints, 3 has long-lived programs.
+pub const VERSION: u16 = 3;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -36,6 +36,9 @@ pub const PROGRAM_SLOTS: u8 = 16;
 
 /// How many attempts a shim holds that have not ended; one more is an error of the worker.
 pub const MAX_HELD: usize = 1024;
+
+/// How many bytes of a stream the shim holds for a program that does not read them; one more is the program's end.
+pub const MAX_STREAM: usize = 8 << 20;
 
 /// The longest line of output that is kept, in bytes; the rest of a longer one is dropped and the line is marked.
 pub const MAX_LINE: usize = 16 << 10;

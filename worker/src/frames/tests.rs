@@ -20,6 +20,8 @@ fn input() -> impl Strategy<Value = InputShape> {
         Just(InputShape::None),
         (option::of(".{0,20}"), any::<u64>()).prop_map(|(name, length)| InputShape::One { name, length }),
         any::<u64>().prop_map(|length| InputShape::Many { length }),
+        Just(InputShape::Stream),
+        Just(InputShape::Beside),
     ]
 }
 
@@ -74,6 +76,13 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
     );
     prop_oneof![
         any::<u16>().prop_map(|version| ToShim::Hello { version }),
+        (any::<u64>(), input()).prop_map(|(attempt, input)| ToShim::Store { attempt, input }),
+        any::<u64>().prop_map(|attempt| ToShim::Forget { attempt }),
+        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(attempt, partition, number)| ToShim::About {
+            attempt,
+            partition,
+            number
+        }),
         program,
         start,
         (any::<u64>(), ".{0,60}", any::<u64>(), any::<bool>()).prop_map(|(attempt, path, skip, lines)| {
@@ -115,6 +124,12 @@ fn key() -> impl Strategy<Value = LinkKey> {
 fn from_shim() -> impl Strategy<Value = FromShim> {
     prop_oneof![
         any::<u16>().prop_map(|version| FromShim::Ready { version }),
+        (any::<u64>(), vec(any::<u8>(), 0..50)).prop_map(|(attempt, data)| FromShim::Output {
+            attempt,
+            data: data.into()
+        }),
+        (any::<u64>(), proptest::result::maybe_ok(".{0,20}", ".{0,20}"))
+            .prop_map(|(attempt, place)| FromShim::Stored { attempt, place }),
         (any::<u64>(), any::<bool>(), any::<bool>(), bytes(300)).prop_map(|(attempt, err, cut, line)| {
             FromShim::Log {
                 attempt,

@@ -56,14 +56,14 @@ pub enum ToShim {
         /// On standard input its last line is ended, if it is not and more follows.
         lines: bool,
     },
-    /// The next bytes of the file that is being sent.
+    /// The next bytes of the file that is being sent; or of a standard input that is a stream, also while the attempt runs.
     InputData {
         /// The attempt.
         attempt: u64,
         /// At most [`super::CHUNK`] bytes.
         data: Bytes,
     },
-    /// The input is whole: the attempt may run.
+    /// The input is whole: the attempt may run. Of a stream: standard input ends.
     InputEnd {
         /// The attempt.
         attempt: u64,
@@ -82,6 +82,28 @@ pub enum ToShim {
     Key {
         /// Never shown to user code.
         key: LinkKey,
+    },
+    /// A file for a partition that a long-lived program works on: its bytes follow as an input does, up to
+    /// [`Self::InputEnd`], and [`super::FromShim::Stored`] says where it is. It stays until [`Self::Forget`].
+    Store {
+        /// The partition's attempt: not one that the shim holds.
+        attempt: u64,
+        /// [`InputShape::One`] or [`InputShape::Many`].
+        input: InputShape,
+    },
+    /// Removes what [`Self::Store`] has made. What is not held is ignored.
+    Forget {
+        /// The attempt.
+        attempt: u64,
+    },
+    /// What a long-lived program prints is from here on about another partition. Of an attempt that is not held it is ignored.
+    About {
+        /// The program's attempt.
+        attempt: u64,
+        /// The partition.
+        partition: u64,
+        /// Which attempt at the partition it is, from 1.
+        number: u32,
     },
     /// Asks for a [`super::FromShim::Pong`].
     Ping {
@@ -124,7 +146,7 @@ pub struct StartFrame {
     pub attempt: u64,
     /// The slot of its program.
     pub slot: u8,
-    /// The partition, for the lines that it prints.
+    /// The partition, for the lines that it prints; of a long-lived program the first one, see [`ToShim::About`].
     pub partition: u64,
     /// Which attempt at the partition it is, from 1.
     pub number: u32,
@@ -153,6 +175,52 @@ pub enum InputShape {
         /// Their length in bytes together, as a hint where to put them.
         length: u64,
     },
+    /// Of a long-lived program: standard input stays open for [`ToShim::InputData`], and standard output is no log but
+    /// comes back as it is, in [`super::FromShim::Output`]. Such an attempt runs beside those that concurrency counts.
+    Stream,
+    /// Of a long-lived program that is spoken to in another way: standard input is empty, its output is a log. Runs beside
+    /// those that concurrency counts.
+    Beside,
+}
+
+impl InputShape {
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::None => out.put_u8(0),
+            Self::One { name, length } => {
+                out.put_u8(1);
+                put_optional(out, name.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
+                out.put_u64_le(*length);
+            }
+            Self::Many { length } => {
+                out.put_u8(2);
+                out.put_u64_le(*length);
+            }
+            Self::Stream => out.put_u8(3),
+            Self::Beside => out.put_u8(4),
+        }
+    }
+
+    fn take(body: &mut Fields) -> Result<Self, FrameError> {
+        Ok(match body.u8("input")? {
+            0 => Self::None,
+            1 => Self::One {
+                name: body.optional("name", Fields::text)?,
+                length: body.u64("length")?,
+            },
+            2 => Self::Many {
+                length: body.u64("length")?,
+            },
+            3 => Self::Stream,
+            4 => Self::Beside,
+            _ => return Err(FrameError::BadValue("input")),
+        })
+    }
+
+    /// Whether it is one of a long-lived program.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Stream | Self::Beside)
+    }
 }
 
 impl Frame for ToShim {
@@ -186,18 +254,7 @@ impl Frame for ToShim {
                 out.put_u32_le(start.number);
                 put_optional(out, start.timeout_millis, BufMut::put_u64_le);
                 put_list(out, &start.env, put_pair);
-                match &start.input {
-                    InputShape::None => out.put_u8(0),
-                    InputShape::One { name, length } => {
-                        out.put_u8(1);
-                        put_optional(out, name.as_ref(), |out, text| put_bytes(out, text.as_bytes()));
-                        out.put_u64_le(*length);
-                    }
-                    InputShape::Many { length } => {
-                        out.put_u8(2);
-                        out.put_u64_le(*length);
-                    }
-                }
+                start.input.put(out);
             }
             Self::InputFile {
                 attempt,
@@ -256,6 +313,25 @@ impl Frame for ToShim {
                 out.put_u8(14);
                 out.put_u8(*slot);
             }
+            Self::Store { attempt, input } => {
+                out.put_u8(15);
+                out.put_u64_le(*attempt);
+                input.put(out);
+            }
+            Self::Forget { attempt } => {
+                out.put_u8(16);
+                out.put_u64_le(*attempt);
+            }
+            Self::About {
+                attempt,
+                partition,
+                number,
+            } => {
+                out.put_u8(17);
+                out.put_u64_le(*attempt);
+                out.put_u64_le(*partition);
+                out.put_u32_le(*number);
+            }
         }
     }
 
@@ -284,17 +360,7 @@ impl Frame for ToShim {
                 number: body.u32("number")?,
                 timeout_millis: body.optional("timeout", Fields::u64)?,
                 env: body.list("env", Fields::pair)?,
-                input: match body.u8("input")? {
-                    0 => InputShape::None,
-                    1 => InputShape::One {
-                        name: body.optional("name", Fields::text)?,
-                        length: body.u64("length")?,
-                    },
-                    2 => InputShape::Many {
-                        length: body.u64("length")?,
-                    },
-                    _ => return Err(FrameError::BadValue("input")),
-                },
+                input: InputShape::take(body)?,
             }),
             4 => Self::InputFile {
                 attempt: body.u64("attempt")?,
@@ -333,6 +399,18 @@ impl Frame for ToShim {
                 data: body.bytes("data")?,
             },
             14 => Self::SideEnd { slot: body.u8("slot")? },
+            15 => Self::Store {
+                attempt: body.u64("attempt")?,
+                input: InputShape::take(body)?,
+            },
+            16 => Self::Forget {
+                attempt: body.u64("attempt")?,
+            },
+            17 => Self::About {
+                attempt: body.u64("attempt")?,
+                partition: body.u64("partition")?,
+                number: body.u32("number")?,
+            },
             other => return Err(FrameError::UnknownKind(other)),
         })
     }

@@ -18,6 +18,7 @@ pub mod logs;
 mod noop;
 mod orphans;
 mod outbox;
+mod served;
 mod shim;
 
 use std::fs::File;
@@ -40,11 +41,11 @@ pub use shim::{Limits, ShimRunner};
 pub struct AttemptId(pub u64);
 
 /// Names a program: one round of one step of one workflow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProgramId(pub u64);
 
 /// How the partitions of a step's round are run: what all of them share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
     /// Its name here.
     pub id: ProgramId,
@@ -67,6 +68,8 @@ pub struct Program {
     pub results_limit: Option<u32>,
     /// Files that all attempts read beside their input.
     pub sides: Sides,
+    /// How partitions reach it, if not by a process for each.
+    pub serve: Option<Serve>,
     /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry.
     pub uid: Arc<str>,
 }
@@ -110,6 +113,32 @@ impl PartialEq for Sides {
 }
 
 impl Eq for Sides {}
+
+/// How partitions reach a program that lives on: one process for all of them in this worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serve {
+    /// One JSON on a line each way, over standard input and output.
+    Lines {
+        /// The program takes its lines in their order and begins none before it has done with the one before: so more may be
+        /// sent ahead than are counted as in flight.
+        ahead: bool,
+    },
+    /// A request for each partition, to this port of this machine or pod.
+    Http(Box<Http>),
+}
+
+/// How a program is asked by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens in a pod; `None`, or where several workers share a machine: at a free port, which it is told.
+    pub port: Option<u16>,
+    /// What is posted to.
+    pub path: String,
+    /// What answers 2xx when the program is ready; `None`: it is ready when it listens.
+    pub ready_path: Option<String>,
+    /// How long it may take until then.
+    pub ready_within: Duration,
+}
 
 /// The largest [`Program::results_limit`], in bytes.
 pub const MAX_RESULTS: u32 = 512 << 10;
@@ -304,6 +333,18 @@ pub enum Failure {
     /// Its results file is not a regular file, or cannot be read.
     #[error("results could not be read")]
     ResultUnreadable,
+    /// It said so itself, over its connection.
+    #[error("it said that it failed")]
+    Said {
+        /// Whether another attempt could help.
+        retry: bool,
+    },
+    /// It answered a request with this status.
+    #[error("HTTP status {0}")]
+    Http(u16),
+    /// The long-lived program broke what was agreed: what it wrote is no answer, or it ended or closed its connection without one.
+    #[error("it did not answer as agreed")]
+    BadAnswer,
     /// [`Runner::kill`], or the end of what [`Runner::extend`] allowed.
     #[error("killed")]
     Killed,
@@ -317,8 +358,8 @@ impl Failure {
     pub fn may_be_retried(&self) -> bool {
         !matches!(
             self,
-            Self::CommandNotFound | Self::NotExecutable | Self::ResultTooLarge { .. }
-        )
+            Self::CommandNotFound | Self::NotExecutable | Self::ResultTooLarge { .. } | Self::Said { retry: false }
+        ) && !matches!(self, Self::Http(status) if *status < 500 && *status != 429)
     }
 }
 

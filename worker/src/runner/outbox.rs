@@ -27,7 +27,7 @@ enum Entry {
     },
     /// Of a program's directories: a part that is small.
     Side { slot: u8, bytes: BytesMut },
-    /// The bytes of a file.
+    /// The bytes of a file, or for a long-lived program.
     Data { owner: Owner, data: Data },
     /// The rest of bytes that are being made.
     Making { owner: Owner, made: Making },
@@ -146,16 +146,7 @@ impl Outbox {
             bytes,
             start,
         };
-        let shape = match &attempt.input {
-            Input::None => InputShape::None,
-            Input::One { name, data } => InputShape::One {
-                name: name.as_deref().map(str::to_owned),
-                length: data.length(),
-            },
-            Input::Many(files) => InputShape::Many {
-                length: (files.iter()).fold(0, |sum, file| sum.saturating_add(file.data.length())),
-            },
-        };
+        let shape = shape(&attempt.input);
         let timeout_millis = attempt
             .timeout
             .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
@@ -169,34 +160,77 @@ impl Outbox {
             input: shape,
         };
         let mut entries = vec![part(encoded(&ToShim::Start(start))?, true)];
-        let has_input = !matches!(attempt.input, Input::None);
-        match attempt.input {
-            Input::None => {}
-            Input::One { data, .. } => push(&mut entries, Owner::Attempt(id), data),
-            Input::Many(files) => {
-                for InputFile {
-                    path,
-                    data,
-                    skip,
-                    lines,
-                } in files
-                {
-                    let frame = ToShim::InputFile {
-                        attempt: id.0,
-                        path: (*path).to_owned(),
-                        skip,
-                        lines,
-                    };
-                    entries.push(part(encoded(&frame)?, false));
-                    push(&mut entries, Owner::Attempt(id), data);
-                }
-            }
-        }
-        if has_input {
-            entries.push(part(encoded(&ToShim::InputEnd { attempt: id.0 })?, false));
-        }
+        input_of(id, attempt.input, &mut entries)?;
         self.entries.extend(entries);
         Ok(())
+    }
+
+    /// Puts the start of a long-lived program in line.
+    pub(super) fn begin(&mut self, start: &StartFrame) -> Result<(), FrameError> {
+        self.entries.push_back(Entry::Part {
+            attempt: AttemptId(start.attempt),
+            bytes: encoded(&ToShim::Start(start.clone()))?,
+            start: true,
+        });
+        Ok(())
+    }
+
+    /// Puts bytes for a long-lived program in line.
+    pub(super) fn stream(&mut self, process: AttemptId, bytes: Bytes) {
+        let (owner, data) = (Owner::Attempt(process), Data::Bytes(bytes));
+        self.entries.push_back(Entry::Data { owner, data });
+    }
+
+    /// What a long-lived program prints once it has what is in line for it is about this partition.
+    pub(super) fn about(&mut self, process: AttemptId, partition: u64, number: u32) -> Result<(), FrameError> {
+        let bytes = encoded(&ToShim::About {
+            attempt: process.0,
+            partition,
+            number,
+        })?;
+        self.entries.push_back(Entry::Part {
+            attempt: process,
+            bytes,
+            start: false,
+        });
+        Ok(())
+    }
+
+    /// Behind what is in line for it, a long-lived program's standard input ends.
+    pub(super) fn stream_end(&mut self, process: AttemptId) -> Result<(), FrameError> {
+        let bytes = encoded(&ToShim::InputEnd { attempt: process.0 })?;
+        self.entries.push_back(Entry::Part {
+            attempt: process,
+            bytes,
+            start: false,
+        });
+        Ok(())
+    }
+
+    /// Before everything that is in line.
+    pub(super) fn kill(&mut self, attempt: AttemptId) -> Result<(), FrameError> {
+        self.control(&ToShim::Kill { attempt: attempt.0 })
+    }
+
+    /// Puts an input in line that the shim is to keep in files.
+    pub(super) fn store(&mut self, attempt: AttemptId, input: Input) -> Result<(), FrameError> {
+        let frame = ToShim::Store {
+            attempt: attempt.0,
+            input: shape(&input),
+        };
+        let mut entries = vec![Entry::Part {
+            attempt,
+            bytes: encoded(&frame)?,
+            start: false,
+        }];
+        input_of(attempt, input, &mut entries)?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
+    /// The shim need not keep an attempt's files any more.
+    pub(super) fn forget_file(&mut self, attempt: AttemptId) -> Result<(), FrameError> {
+        self.control(&ToShim::Forget { attempt: attempt.0 })
     }
 
     /// Drops what has not been sent of an attempt.
@@ -363,6 +397,53 @@ fn make(mut making: Making) -> io::Result<Chunk> {
     (&mut making.0).take(CHUNK as u64).read_to_end(&mut chunk)?;
     let rest = (chunk.len() == CHUNK).then_some(making);
     Ok((chunk.into(), rest))
+}
+
+fn shape(input: &Input) -> InputShape {
+    match input {
+        Input::None => InputShape::None,
+        Input::One { name, data } => InputShape::One {
+            name: name.as_deref().map(str::to_owned),
+            length: data.length(),
+        },
+        Input::Many(files) => InputShape::Many {
+            length: (files.iter()).fold(0, |sum, file| sum.saturating_add(file.data.length())),
+        },
+    }
+}
+
+/// The bytes of an input, file after file.
+fn input_of(attempt: AttemptId, input: Input, entries: &mut Vec<Entry>) -> Result<(), FrameError> {
+    let part = |frame: &ToShim| {
+        Ok(Entry::Part {
+            attempt,
+            bytes: encoded(frame)?,
+            start: false,
+        })
+    };
+    match input {
+        Input::None => return Ok(()),
+        Input::One { data, .. } => push(entries, Owner::Attempt(attempt), data),
+        Input::Many(files) => {
+            for InputFile {
+                path,
+                data,
+                skip,
+                lines,
+            } in files
+            {
+                entries.push(part(&ToShim::InputFile {
+                    attempt: attempt.0,
+                    path: (*path).to_owned(),
+                    skip,
+                    lines,
+                })?);
+                push(entries, Owner::Attempt(attempt), data);
+            }
+        }
+    }
+    entries.push(part(&ToShim::InputEnd { attempt: attempt.0 })?);
+    Ok(())
 }
 
 fn encoded(frame: &ToShim) -> Result<BytesMut, FrameError> {

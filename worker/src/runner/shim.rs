@@ -3,6 +3,7 @@
 mod connecting;
 mod convert;
 mod limits;
+mod services;
 mod watch;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use super::connection::{Connection, Place};
 use super::environment;
 use super::logs::{LogLine, LogSink};
 use super::outbox::{Outbox, Sent};
+use super::served::Service;
 use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
 use crate::frames::{FrameError, FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION};
 use convert::{check, failed, frame};
@@ -45,10 +47,20 @@ struct Flight {
 
 struct Slot {
     program: Arc<Program>,
+    /// Of a program that lives on.
+    service: Option<Service>,
     in_flight: usize,
     last_used: u64,
     /// Why its attempts cannot have the files that all of them read.
     broken: Option<String>,
+}
+
+impl Slot {
+    /// Whether another program can have its place.
+    fn is_free(&self) -> bool {
+        let served = self.service.as_ref();
+        self.in_flight == 0 && served.is_none_or(|service| !service.is_busy() && !service.is_live())
+    }
 }
 
 /// Runs attempts in a shim, which it starts or waits for when needed, watches, and replaces when it dies.
@@ -158,10 +170,13 @@ impl ShimRunner {
         let at = if self.slots.len() < usize::from(PROGRAM_SLOTS) {
             self.slots.len()
         } else {
-            let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.in_flight == 0);
-            idle.min_by_key(|(_, slot)| slot.last_used)
-                .map(|(at, _)| at)
-                .ok_or(RunnerError::TooManyPrograms)?
+            let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_free());
+            let idle = idle.min_by_key(|(_, slot)| slot.last_used).map(|(at, _)| at);
+            if idle.is_none() {
+                // One that only lives on makes room when it has ended.
+                self.retire_services();
+            }
+            idle.ok_or(RunnerError::TooManyPrograms)?
         };
         let number = u8::try_from(at).map_err(|_| RunnerError::TooManyPrograms)?;
         self.outbox.forget_sides(number);
@@ -174,7 +189,9 @@ impl ShimRunner {
                 ),
                 source,
             })?;
+        let served = program.serve.is_some();
         let slot = Slot {
+            service: served.then(|| self.service(&program, number)),
             program,
             in_flight: 0,
             last_used: uses,
@@ -194,8 +211,11 @@ impl ShimRunner {
         if let Some(why) = &slot.broken {
             return Err(RunnerError::Side(why.clone()));
         }
-        if self.flights.contains_key(&attempt.id) {
+        if self.flights.contains_key(&attempt.id) || self.services().any(|service| service.holds(attempt.id)) {
             return Err(RunnerError::DuplicateAttempt(attempt.id));
+        }
+        if slot.service.is_some() {
+            return self.serve(number, attempt);
         }
         // One more than is asked for may wait.
         let concurrency = usize::from(slot.program.concurrency.max(1));
@@ -261,26 +281,7 @@ impl ShimRunner {
             // What is to be sent stays as it is until there is a shim.
             return Ok(());
         }
-        loop {
-            let sent = self.outbox.fill().map_err(|error| error.to_string())?;
-            self.note(sent);
-            let Some(connection) = &mut self.connection else {
-                return Ok(());
-            };
-            if self.outbox.wire().is_empty() {
-                break;
-            }
-            match connection.socket.try_write(self.outbox.wire()) {
-                Ok(count) => {
-                    self.outbox.written(count);
-                    self.progress = Instant::now();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // What it has said before its end is still to be read; then the end is seen there.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-                Err(error) => return Err(format!("its socket failed: {error}")),
-            }
-        }
+        self.write()?;
         if !self.lines.is_empty() {
             // Not reading is our choice, so the shim is not silent.
             self.heard = Instant::now();
@@ -307,6 +308,33 @@ impl ShimRunner {
                 self.hear(frame)?;
             }
         }
+        // What was heard may be followed by something to say.
+        self.write()
+    }
+
+    /// Writes what there is, as far as that can be done without waiting.
+    fn write(&mut self) -> Result<(), String> {
+        self.pump().map_err(|error| error.to_string())?;
+        loop {
+            let sent = self.outbox.fill().map_err(|error| error.to_string())?;
+            self.note(sent);
+            let Some(connection) = &mut self.connection else {
+                return Ok(());
+            };
+            if self.outbox.wire().is_empty() {
+                break;
+            }
+            match connection.socket.try_write(self.outbox.wire()) {
+                Ok(count) => {
+                    self.outbox.written(count);
+                    self.progress = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What it has said before its end is still to be read; then the end is seen there.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(error) => return Err(format!("its socket failed: {error}")),
+            }
+        }
         Ok(())
     }
 
@@ -316,12 +344,16 @@ impl ShimRunner {
                 Sent::Start(id) => {
                     if let Some(flight) = self.flights.get_mut(&id) {
                         flight.sent = true;
+                    } else {
+                        self.services_mut().for_each(|service| service.begun(id));
                     }
                 }
                 Sent::SideFailed(slot, error) => self.side_failed(slot, &error),
                 Sent::InputFailed(id, error) => {
                     if let Some(flight) = self.flights.get_mut(&id) {
                         flight.input_failed = Some(format!("the input could not be read: {error}"));
+                    } else {
+                        self.unreadable(id, &format!("the input could not be read: {error}"));
                     }
                 }
             }
@@ -336,6 +368,7 @@ impl ShimRunner {
         };
         slot.broken = Some(why.clone());
         let program = slot.program.id;
+        self.break_service_off(number, &why);
         let ids: Vec<AttemptId> = (self.flights.iter())
             .filter(|(_, flight)| flight.program.id == program)
             .map(|(id, _)| *id)
@@ -371,17 +404,18 @@ impl ShimRunner {
                 line,
             } => {
                 let flight = self.flights.get(&AttemptId(attempt)).filter(|flight| flight.sent);
-                let Some(flight) = flight else {
-                    return Err(format!("it wrote about the unknown attempt {attempt}"));
-                };
                 if line.len() > MAX_LINE {
                     return Err(format!("it sent a line of {} bytes", line.len()));
                 }
-                let (partition, attempt) = (flight.partition, flight.attempt);
-                let step = Arc::clone(&flight.program.step);
+                let (program, partition, attempt) = match flight {
+                    Some(flight) => (&flight.program, flight.partition, flight.attempt),
+                    None => self
+                        .speaks_for(attempt)
+                        .ok_or_else(|| format!("it wrote about the unknown attempt {attempt}"))?,
+                };
                 self.lines.push(LogLine {
-                    run: Arc::clone(&flight.program.uid),
-                    step,
+                    run: Arc::clone(&program.uid),
+                    step: Arc::clone(&program.step),
                     partition,
                     attempt,
                     stream,
@@ -398,7 +432,7 @@ impl ShimRunner {
             } => {
                 let id = AttemptId(attempt);
                 let Some(flight) = self.flights.get(&id).filter(|flight| flight.sent) else {
-                    return Err(format!("it ended the unknown attempt {attempt}"));
+                    return self.process_ended(attempt, outcome, &message);
                 };
                 let limit = flight.program.results_limit;
                 let size = results.as_ref().map(|bytes| bytes.len() as u64);
@@ -421,6 +455,8 @@ impl ShimRunner {
                 });
             }
             FromShim::Key { .. } => return Err("it said a key in the middle of a conversation".to_owned()),
+            FromShim::Output { attempt, data } => return self.output(attempt, &data),
+            FromShim::Stored { attempt, place } => return self.stored(AttemptId(attempt), place),
             FromShim::Draining => self.draining = true,
             FromShim::Pong { .. } => {}
         }
@@ -449,11 +485,13 @@ impl ShimRunner {
 
     /// Waits until there is something to do.
     async fn wait(&mut self) {
-        let look = self.next_look();
+        let look = self.next_look().into_iter().chain(self.services_due()).min();
         let Some(connection) = &self.connection else { return };
         let (socket, lines) = (&connection.socket, self.lines.is_empty());
         let writes = !self.outbox.wire().is_empty();
         let reads = self.outbox.is_reading();
+        let mut called = None;
+        let slots = &mut self.slots;
         let mut timer = pin!(async {
             match look {
                 Some(moment) => sleep_until(moment).await,
@@ -465,6 +503,7 @@ impl ShimRunner {
             _ = socket.readable(), if lines => None,
             _ = socket.writable(), if writes => None,
             chunk = self.outbox.read(), if reads => Some(chunk),
+            reply = services::replied(slots) => { called = Some(reply); None },
             () = &mut timer => None,
             () = sleep(Duration::from_millis(5)), if !lines => None,
         };
@@ -472,6 +511,9 @@ impl ShimRunner {
             Some(Ok(sent)) => self.note(sent),
             Some(Err(error)) => self.lose(error.to_string()),
             None => {}
+        }
+        if let Some((slot, reply)) = called {
+            self.called(slot, reply);
         }
     }
 }
@@ -498,6 +540,9 @@ impl Runner for ShimRunner {
         };
         if self.draining {
             return 0;
+        }
+        if let Some(service) = &slot.service {
+            return service.capacity();
         }
         let concurrency = usize::from(slot.program.concurrency.max(1));
         let pace = self.pace.unwrap_or(1.0).max(1e-6);
@@ -535,7 +580,7 @@ impl Runner for ShimRunner {
 
     async fn kill(&mut self, attempt: AttemptId) -> Result<(), RunnerError> {
         let Some(flight) = self.flights.get(&attempt) else {
-            return Ok(());
+            return self.kill_served(attempt).map_err(too_large("a kill"));
         };
         let sent = flight.sent;
         self.outbox.forget(attempt);
@@ -562,6 +607,7 @@ impl Runner for ShimRunner {
     }
 
     async fn shutdown(mut self) {
+        self.say_goodbye().await;
         self.pass_lines_on();
         let goodbye = self.limits.goodbye;
         if let Some(connection) = self.connection.take() {

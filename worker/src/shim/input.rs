@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::process::ChildStdin;
 
+use bytes::Bytes;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::results;
 use super::scratch::Scratch;
+use super::stream::Waiting;
 use crate::frames::InputShape;
 
 /// So many bytes are read at once to be written to a child.
@@ -30,7 +32,12 @@ pub(super) struct Input {
 enum Files {
     None,
     One(PathBuf),
-    Many { root: PathBuf, files: VecDeque<Fed> },
+    Many {
+        root: PathBuf,
+        files: VecDeque<Fed>,
+    },
+    /// No files: bytes for a program that goes on.
+    Stream(Waiting),
 }
 
 /// A file as it is on standard input.
@@ -51,6 +58,8 @@ pub(super) enum Stdin {
     File(File),
     /// Files that are to be written, one after the other, to the child.
     Pipe(VecDeque<Fed>),
+    /// Bytes that come as long as the child runs, and those that are there.
+    Stream(Waiting),
 }
 
 impl Input {
@@ -62,7 +71,7 @@ impl Input {
             whole: false,
         };
         match input.prepare(shape, attempt, scratch) {
-            Ok(()) => input.whole = matches!(input.files, Files::None),
+            Ok(()) => input.whole = matches!(input.files, Files::None | Files::Stream(_)),
             Err(error) => input.failed = Some(error),
         }
         input
@@ -70,7 +79,8 @@ impl Input {
 
     fn prepare(&mut self, shape: &InputShape, attempt: u64, scratch: &mut Scratch) -> io::Result<()> {
         match shape {
-            InputShape::None => {}
+            InputShape::None | InputShape::Beside => {}
+            InputShape::Stream => self.files = Files::Stream(Waiting::default()),
             InputShape::One { name, length } => {
                 let path = scratch.sized(*length)?.join(file_name(attempt, name.as_deref()));
                 self.open = Some(File::create_new(&path)?);
@@ -88,9 +98,23 @@ impl Input {
         Ok(())
     }
 
-    /// Whether all has arrived.
+    /// Whether all has arrived that must be there at the start.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Whether more may arrive.
+    pub(super) fn is_open(&self) -> bool {
+        !self.whole || matches!(self.files, Files::Stream(_))
+    }
+
+    /// Where the files are, once they are whole, or what went wrong.
+    pub(super) fn stored(&mut self) -> Result<String, String> {
+        match (self.failed.take(), self.path()) {
+            (Some(error), _) => Err(format!("the input could not be stored: {error}")),
+            (None, Some(path)) => Ok(path.to_string_lossy().into_owned()),
+            (None, None) => Err("the input has no file".to_owned()),
+        }
     }
 
     /// The next file of several begins. `false`: this input has no several files.
@@ -114,17 +138,23 @@ impl Input {
     }
 
     /// More bytes of the current file. `false`: there is no current file.
-    pub(super) fn data(&mut self, data: &[u8]) -> bool {
+    pub(super) fn data(&mut self, data: Bytes) -> bool {
         if self.failed.is_some() {
             return true;
         }
+        if let Files::Stream(waiting) = &mut self.files {
+            return waiting.push(data);
+        }
         let Some(file) = &mut self.open else { return false };
-        self.failed = file.write_all(data).err();
+        self.failed = file.write_all(&data).err();
         true
     }
 
     /// Nothing more will arrive.
     pub(super) fn end(&mut self) {
+        if let Files::Stream(waiting) = &mut self.files {
+            waiting.end();
+        }
         self.open = None;
         self.whole = true;
     }
@@ -132,7 +162,7 @@ impl Input {
     /// What `BRAID_INPUT` says.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.files {
-            Files::None => None,
+            Files::None | Files::Stream(_) => None,
             Files::One(path) => Some(path),
             Files::Many { root, .. } => Some(root),
         }
@@ -147,6 +177,7 @@ impl Input {
             Files::None => Stdin::Empty,
             Files::One(path) => Stdin::File(File::open(path)?),
             Files::Many { files, .. } => Stdin::Pipe(std::mem::take(files)),
+            Files::Stream(waiting) => Stdin::Stream(std::mem::take(waiting)),
         })
     }
 
@@ -154,7 +185,7 @@ impl Input {
     pub(super) fn remove(&mut self) -> io::Result<()> {
         self.open = None;
         match std::mem::replace(&mut self.files, Files::None) {
-            Files::None => Ok(()),
+            Files::None | Files::Stream(_) => Ok(()),
             Files::One(path) | Files::Many { root: path, .. } => results::remove(&path),
         }
     }

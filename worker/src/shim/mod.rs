@@ -8,6 +8,8 @@
 //! - At most the program's concurrency runs at once; what is sent ahead waits here. The shim never waits for an answer.
 //! - When an attempt is reported as finished, nothing of it runs any more (its process group is killed, and what escaped
 //!   the group is found because the shim is a subreaper) and all of its log lines have been sent.
+//! - A long-lived program is an attempt, too, beside those that concurrency counts: the shim passes bytes on and knows nothing
+//!   of what they say. What it starts and lets go belongs to it until it ends.
 //! - Every deadline is the shim's own, by a clock that runs while the machine sleeps: the attempt's time-out, and the
 //!   moment up to which the worker lets it go on. TERM, then after the grace KILL.
 //! - The socket's end is the end of everything: children are killed at once, private files removed.
@@ -35,6 +37,7 @@ mod scratch;
 mod serve;
 mod side;
 mod signals;
+mod stream;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -18,8 +18,13 @@ use super::clock::Moment;
 use super::family;
 use super::input::{Feed, Input};
 use super::lines::Lines;
+use super::link::Link;
 use super::outlet::{Outlet, Tag};
+use super::stream::Stream as Incoming;
 use crate::frames::{MAX_MESSAGE, Outcome, Stream};
+
+/// So many reads of one pipe in one turn: nobody else waits while one attempt floods.
+const READS: usize = 4;
 
 /// Why the shim ended an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,10 @@ pub(super) struct Running {
     /// How many the kernel had killed for want of memory when it started.
     pub(super) kills_before: u64,
     pub(super) feed: Option<Feed>,
+    /// Of a long-lived program: what it is sent while it runs.
+    pub(super) stream: Option<Incoming>,
+    /// It is a long-lived program, which concurrency does not count.
+    pub(super) served: bool,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     /// Why the shim ended it, where that says more than its own last words.
@@ -70,10 +79,12 @@ pub(super) struct Output {
     pub(super) pipe: Option<OwnedFd>,
     lines: Lines,
     stream: Stream,
+    /// It goes to the worker as it is: it is no log.
+    raw: bool,
 }
 
 impl Output {
-    fn new(pipe: Option<OwnedFd>, stream: Stream) -> io::Result<Self> {
+    fn new(pipe: Option<OwnedFd>, stream: Stream, raw: bool) -> io::Result<Self> {
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
@@ -81,8 +92,38 @@ impl Output {
             pipe,
             lines: Lines::default(),
             stream,
+            raw,
         })
     }
+
+    /// What is in the pipe, as it is.
+    fn take(&mut self, link: &Link, buffer: &mut [u8]) -> Result<Vec<Bytes>, ShimError> {
+        let mut taken = Vec::new();
+        // As many reads in one turn as of a log.
+        while taken.len() < READS
+            && link.has_room()
+            && let Some(pipe) = &self.pipe
+        {
+            match nix::unistd::read(pipe, buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => taken.push(Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default())),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(ShimError::Pipe(error)),
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// What goes into a child's standard input.
+pub(super) enum Stdin {
+    /// Nothing, or a file that it has already.
+    None,
+    /// Files, one after the other.
+    Files(Feed),
+    /// What the worker sends while it runs.
+    Stream(Incoming),
 }
 
 /// What a `Running` is made of.
@@ -96,12 +137,19 @@ pub(super) struct Parts {
     pub(super) results: Option<(PathBuf, u32)>,
     pub(super) grace: Duration,
     pub(super) timeout: Option<Duration>,
+    pub(super) served: bool,
     pub(super) now: Moment,
 }
 
 impl Running {
     /// Takes over a child. Its pid is signalled and waited for by the shim alone, so a `Child` is not kept.
-    pub(super) fn new(child: Child, feed: Option<Feed>, parts: Parts) -> io::Result<Self> {
+    pub(super) fn new(child: Child, stdin: Stdin, parts: Parts) -> io::Result<Self> {
+        let raw = matches!(stdin, Stdin::Stream(_));
+        let (feed, stream) = match stdin {
+            Stdin::None => (None, None),
+            Stdin::Files(feed) => (Some(feed), None),
+            Stdin::Stream(stream) => (None, Some(stream)),
+        };
         let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         Ok(Self {
             attempt: parts.attempt,
@@ -113,8 +161,10 @@ impl Running {
             number: parts.number,
             kills_before: parts.kills_before,
             feed,
-            stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout)?,
-            stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr)?,
+            stream,
+            served: parts.served,
+            stdout: Output::new(child.stdout.map(OwnedFd::from), Stream::Stdout, raw)?,
+            stderr: Output::new(child.stderr.map(OwnedFd::from), Stream::Stderr, false)?,
             why: None,
             grace: parts.grace,
             started: parts.now,
@@ -188,7 +238,7 @@ impl Running {
     pub(super) fn exited(&mut self, status: WaitStatus, drained_by: Moment) {
         self.exit = Some(status);
         self.drained_by = Some(drained_by);
-        self.feed = None;
+        (self.feed, self.stream) = (None, None);
     }
 
     /// Whether all of its output has been read.
@@ -226,6 +276,20 @@ impl Running {
         text.chars().take(MAX_MESSAGE / 4).collect()
     }
 
+    /// What a long-lived program says on its standard output, where that is no log.
+    pub(super) fn take_answers(&mut self, link: &Link, buffer: &mut [u8]) -> Result<Vec<Bytes>, ShimError> {
+        if self.stdout.raw {
+            self.stdout.take(link, buffer)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// What it prints is from here on about another partition.
+    pub(super) fn is_about(&mut self, partition: u64, number: u32) {
+        (self.tag.partition, self.tag.number) = (partition, number);
+    }
+
     /// Reads output until the pipes are empty or there is enough to be taken.
     pub(super) fn read(&mut self, outlet: &mut Outlet<'_>, buffer: &mut [u8]) -> Result<(), ShimError> {
         let (attempt, tag) = (self.attempt, &self.tag);
@@ -233,10 +297,12 @@ impl Running {
         let at_once = outlet.at_once(buffer.len());
         let buffer = buffer.get_mut(..at_once).unwrap_or_default();
         for output in [&mut self.stdout, &mut self.stderr] {
+            if output.raw {
+                continue;
+            }
             let stream = output.stream;
             let mut sent = Ok(());
-            // So many reads in one turn: nobody else waits while one attempt floods.
-            let mut turns = 4;
+            let mut turns = READS;
             while turns > 0
                 && outlet.has_room()
                 && let Some(pipe) = &output.pipe

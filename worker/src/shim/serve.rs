@@ -1,10 +1,12 @@
 //! The event loop: one thread that polls the socket, the signals and the children's pipes.
 
+mod orders;
 mod pressure;
 mod reap;
+mod served;
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use self::pressure::Pressure;
+use self::served::Store;
 use super::clock::Moment;
 use super::family::Strays;
 use super::input::{Feed, Input, Stdin};
@@ -24,12 +27,12 @@ use super::memory::{Cgroup, OomKills};
 use super::outlet::{Outlet, Printer};
 use super::program::{NotStarted, Program, Surroundings};
 use super::results::{self, Found};
-use super::running::{Cause, Parts, Running};
+use super::running::{self, Cause, Parts, Running};
 use super::scratch::Scratch;
-use super::side::SideFiles;
 use super::signals::Signals;
+use super::stream::Stream;
 use super::{Config, ShimError, now};
-use crate::frames::{FromShim, LinkKey, MAX_HELD, Outcome, PROGRAM_SLOTS, ProgramFrame, StartFrame, ToShim, VERSION};
+use crate::frames::{FromShim, LinkKey, Outcome, PROGRAM_SLOTS, StartFrame, VERSION};
 
 /// Reports wait so long for others to go with, while there is work in the queue.
 const HOLD: Duration = Duration::from_millis(2);
@@ -113,6 +116,7 @@ pub(super) struct Server {
     /// Counts the directories of files that programs have had.
     sides: u64,
     queue: VecDeque<Queued>,
+    store: Store,
     running: Vec<Running>,
     started: u64,
     strays: Strays,
@@ -134,6 +138,7 @@ enum Source {
     Signals,
     Output,
     Feed(u64),
+    Stream,
 }
 
 impl Server {
@@ -155,6 +160,7 @@ impl Server {
             scripts: 0,
             sides: 0,
             queue: VecDeque::new(),
+            store: Store::default(),
             running: Vec::new(),
             started: 0,
             strays: Strays::default(),
@@ -217,9 +223,10 @@ impl Server {
                     }
                     Source::Signals => self.signalled()?,
                     Source::Feed(attempt) => self.feed(attempt),
-                    Source::Socket | Source::Output => {}
+                    Source::Socket | Source::Output | Source::Stream => {}
                 }
             }
+            self.write_streams();
             self.read_outputs()?;
         }
     }
@@ -313,6 +320,10 @@ impl Server {
                 sources.push(Source::Feed(running.attempt));
                 fds.push(PollFd::new(feed.as_fd(), PollFlags::POLLOUT));
             }
+            if let Some(pipe) = running.stream.as_ref().and_then(Stream::wants_room) {
+                sources.push(Source::Stream);
+                fds.push(PollFd::new(pipe, PollFlags::POLLOUT));
+            }
         }
         let nap = wake.map(|wake| wake.since(now)).map(|nap| nap.min(NAP));
         // Rounded up: waking a little before a deadline would only spin.
@@ -343,124 +354,6 @@ impl Server {
         Ok(true)
     }
 
-    fn obey(&mut self, frame: ToShim, now: Moment) -> Result<(), ShimError> {
-        match frame {
-            ToShim::Hello { version } if version == VERSION && !self.greeted => self.greeted = true,
-            ToShim::Hello { version } => {
-                return protocol(format!("a greeting with version {version}, mine is {VERSION}"));
-            }
-            _ if !self.greeted => return protocol("no greeting".to_owned()),
-            ToShim::Program(program) => self.program(program)?,
-            ToShim::Side { slot, variable, length } => {
-                let (scratch, number) = (&mut self.scratch, &mut self.sides);
-                *number += 1;
-                let name = format!("side-{number}");
-                side(&mut self.programs, slot, |sides| {
-                    sides.begin(scratch, &name, variable, length)
-                })?;
-            }
-            ToShim::SideFile { slot, path } => side(&mut self.programs, slot, |sides| sides.file(&path))?,
-            ToShim::SideData { slot, data } => side(&mut self.programs, slot, |sides| sides.data(&data))?,
-            ToShim::SideEnd { slot } => side(&mut self.programs, slot, SideFiles::end)?,
-            ToShim::Start(frame) => self.enqueue(frame)?,
-            ToShim::InputFile {
-                attempt,
-                path,
-                skip,
-                lines,
-            } => self.input(attempt, |input| input.file(&path, skip, lines))?,
-            ToShim::InputData { attempt, data } => self.input(attempt, |input| input.data(&data))?,
-            ToShim::InputEnd { attempt } => self.input(attempt, |input| {
-                input.end();
-                true
-            })?,
-            ToShim::Kill { attempt } => self.kill(attempt, now)?,
-            ToShim::Extend { millis } => self.lease = Some(now.after(Duration::from_millis(millis))),
-            ToShim::Key { key } => match &mut self.membership {
-                Membership::Linked(Kept { key: known @ None, .. }) => *known = Some(key),
-                _ => return protocol("a key that nobody has asked for".to_owned()),
-            },
-            ToShim::Ping { nonce } => self.link.send(&FromShim::Pong { nonce })?,
-        }
-        Ok(())
-    }
-
-    fn program(&mut self, frame: ProgramFrame) -> Result<(), ShimError> {
-        let number = frame.slot;
-        let busy = self.queue.iter().any(|queued| queued.frame.slot == number)
-            || self.running.iter().any(|running| running.slot == number);
-        let Some(slot) = self.programs.get_mut(usize::from(number)).filter(|_| !busy) else {
-            return protocol(format!(
-                "a program for slot {number}, which is in use or does not exist"
-            ));
-        };
-        if let Some(old) = slot.take() {
-            if let Some(script) = old.script() {
-                results::remove(script).map_err(ShimError::Script)?;
-            }
-            // What cannot be removed now goes with the private directory.
-            let _ = old.sides.remove();
-        }
-        let mut script = None;
-        if let Some(text) = &frame.script {
-            self.scripts += 1;
-            let path = self
-                .scratch
-                .small()
-                .map_err(ShimError::Script)?
-                .join(format!("script-{}", self.scripts));
-            fs::write(&path, text).map_err(ShimError::Script)?;
-            script = Some(path);
-        }
-        *slot = Some(Program::new(frame, script));
-        Ok(())
-    }
-
-    fn enqueue(&mut self, frame: StartFrame) -> Result<(), ShimError> {
-        let attempt = frame.attempt;
-        if self.programs.get(usize::from(frame.slot)).is_none_or(Option::is_none) {
-            return protocol(format!("attempt {attempt} of the unknown program {}", frame.slot));
-        }
-        let known = self.queue.iter().any(|queued| queued.frame.attempt == attempt)
-            || self.running.iter().any(|running| running.attempt == attempt);
-        if known || self.queue.len() + self.running.len() >= MAX_HELD {
-            return protocol(format!("attempt {attempt} is one too many, or was started already"));
-        }
-        let input = Input::new(&frame.input, attempt, &mut self.scratch);
-        self.queue.push_back(Queued { frame, input });
-        Ok(())
-    }
-
-    /// Input for an attempt that was killed while it arrived is dropped.
-    fn input(&mut self, attempt: u64, take: impl FnOnce(&mut Input) -> bool) -> Result<(), ShimError> {
-        if self.running.iter().any(|running| running.attempt == attempt) {
-            return protocol(format!("input for attempt {attempt}, which runs already"));
-        }
-        let Some(queued) = self
-            .queue
-            .iter_mut()
-            .rev()
-            .find(|queued| queued.frame.attempt == attempt)
-        else {
-            return Ok(());
-        };
-        if queued.input.is_whole() || !take(&mut queued.input) {
-            return protocol(format!("attempt {attempt} cannot take this input"));
-        }
-        Ok(())
-    }
-
-    fn kill(&mut self, attempt: u64, now: Moment) -> Result<(), ShimError> {
-        if let Some(running) = self.running.iter_mut().find(|running| running.attempt == attempt) {
-            running.end(Cause::Killed, now);
-        } else if let Some(at) = self.queue.iter().position(|queued| queued.frame.attempt == attempt)
-            && let Some(queued) = self.queue.remove(at)
-        {
-            self.never_ran(queued, Outcome::Killed, "killed before it started".to_owned())?;
-        }
-        Ok(())
-    }
-
     fn start_queued(&mut self, now: Moment) -> Result<(), ShimError> {
         if self.quiet_by.is_some_and(|moment| moment > now) {
             return Ok(());
@@ -470,12 +363,12 @@ impl Server {
             && queued.input.is_whole()
             && let Some(Some(program)) = self.programs.get_mut(usize::from(queued.frame.slot))
             && program.sides.are_whole()
-            && self.running.len() < program.concurrency()
+            && (queued.frame.input.is_served() || processes(&self.running) < program.concurrency())
             && let Some(mut queued) = self.queue.pop_front()
         {
             let kills_before = self.oom.count();
             match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
-                Ok((child, feed, results)) => {
+                Ok((child, stdin, results)) => {
                     self.started += 1;
                     let parts = Parts {
                         attempt: queued.frame.attempt,
@@ -487,9 +380,10 @@ impl Server {
                         results,
                         grace: program.grace(),
                         timeout: queued.frame.timeout_millis.map(Duration::from_millis),
+                        served: queued.frame.input.is_served(),
                         now,
                     };
-                    let running = Running::new(child, feed, parts)
+                    let running = Running::new(child, stdin, parts)
                         .map_err(|error| ShimError::System("set up a child's pipes", error))?;
                     self.running.push(running);
                 }
@@ -522,7 +416,8 @@ impl Server {
             running.why = Some("the kernel killed it because memory ran out".to_owned());
         }
         if outcome != Outcome::Exit(0) {
-            let why = running.why.take().filter(|_| outcome == Outcome::OutOfMemory);
+            let ours = matches!(outcome, Outcome::OutOfMemory | Outcome::Killed);
+            let why = running.why.take().filter(|_| ours);
             message = why.unwrap_or_else(|| running.last_error());
         }
         if let Some((path, limit)) = &running.results {
@@ -561,9 +456,14 @@ impl Server {
     }
 
     fn read_outputs(&mut self) -> Result<(), ShimError> {
-        let mut outlet = self.membership.outlet(&mut self.link);
         for running in &mut self.running {
-            running.read(&mut outlet, &mut self.buffer)?;
+            let said = running.take_answers(&self.link, &mut self.buffer)?;
+            running.read(&mut self.membership.outlet(&mut self.link), &mut self.buffer)?;
+            // Behind the lines: what was printed before an answer is about its partition.
+            for data in said {
+                let attempt = running.attempt;
+                self.link.send(&FromShim::Output { attempt, data })?;
+            }
         }
         Ok(())
     }
@@ -582,20 +482,12 @@ impl Server {
     }
 }
 
-/// Gives something to the directories of a program.
-fn side(
-    programs: &mut [Option<Program>],
-    slot: u8,
-    give: impl FnOnce(&mut SideFiles) -> bool,
-) -> Result<(), ShimError> {
-    let program = programs.get_mut(usize::from(slot)).and_then(Option::as_mut);
-    if program.is_some_and(|program| give(&mut program.sides)) {
-        return Ok(());
-    }
-    protocol(format!("files of the program in slot {slot}, which expects none"))
-}
+type Started = (std::process::Child, running::Stdin, Option<(PathBuf, u32)>);
 
-type Started = (std::process::Child, Option<Feed>, Option<(PathBuf, u32)>);
+/// How many of these concurrency counts.
+fn processes(running: &[Running]) -> usize {
+    running.iter().filter(|running| !running.served).count()
+}
 
 fn start(
     frame: &StartFrame,
@@ -605,12 +497,15 @@ fn start(
     null: &File,
 ) -> Result<Started, NotStarted> {
     let not_set_up = |what| move |error: io::Error| NotStarted::not_set_up(what, &error);
-    let (stdin, files) = match input.stdin().map_err(not_set_up("the input could not be stored"))? {
-        Stdin::Empty => (Stdio::from(null.try_clone().map_err(not_set_up("/dev/null"))?), None),
-        Stdin::File(file) => (Stdio::from(file), None),
-        Stdin::Pipe(files) => (Stdio::piped(), Some(files)),
+    let (stdin, pipe) = match input.stdin().map_err(not_set_up("the input could not be stored"))? {
+        Stdin::Empty => (
+            Stdio::from(null.try_clone().map_err(not_set_up("/dev/null"))?),
+            Stdin::Empty,
+        ),
+        Stdin::File(file) => (Stdio::from(file), Stdin::Empty),
+        piped => (Stdio::piped(), piped),
     };
-    let results = match program.results_limit() {
+    let results = match program.results_limit().filter(|_| !frame.input.is_served()) {
         None => None,
         Some(limit) => {
             let directory = scratch.small().map_err(not_set_up("no place for results"))?;
@@ -623,11 +518,13 @@ fn start(
         stdin,
     };
     let mut child = program.start(frame, around)?;
-    let feed = match (child.stdin.take(), files) {
-        (Some(pipe), Some(files)) => Some(Feed::new(pipe, files).map_err(not_set_up("standard input"))?),
-        _ => None,
+    let failed = not_set_up("standard input");
+    let stdin = match (child.stdin.take(), pipe) {
+        (Some(pipe), Stdin::Pipe(files)) => running::Stdin::Files(Feed::new(pipe, files).map_err(failed)?),
+        (Some(pipe), Stdin::Stream(waiting)) => running::Stdin::Stream(Stream::new(pipe, waiting).map_err(failed)?),
+        _ => running::Stdin::None,
     };
-    Ok((child, feed, results))
+    Ok((child, stdin, results))
 }
 
 /// What cannot be removed now goes with the private directory.

@@ -308,6 +308,10 @@ fn reason_of(failure: &Failure) -> Reason {
         Failure::ResultTooLarge { .. } => Reason::ResultTooLarge,
         Failure::ResultUnreadable => Reason::BadResult,
         Failure::ShimDied => Reason::WorkerDied,
+        Failure::Said { retry: true } => Reason::Error,
+        Failure::Said { retry: false } => Reason::Refused,
+        Failure::Http(status) => Reason::Http(*status),
+        Failure::BadAnswer => Reason::BadAnswer,
         Failure::NotSetUp | Failure::Killed => Reason::Other,
     }
 }

@@ -28,6 +28,7 @@ use crate::{desk::DeskApi, ground::Ground, runner::Runner};
 
 mod attempts;
 mod ending;
+mod programs;
 mod runs;
 mod session;
 mod tally;

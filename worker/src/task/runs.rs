@@ -4,12 +4,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use braid_crds::{
     CardDigest, Round, ShardId,
-    worker::{Card, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
+    worker::{Card, Fatal, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
 };
 use braid_engine::{reduce::Fold, retry::Policy};
 
+use super::programs;
 use crate::{
-    planner::{Order, Pattern, PlanningError},
+    ground::Ground,
+    planner::{Order, Pattern},
     runner::{MAX_RESULTS, Program, ProgramId, Sides},
 };
 
@@ -80,7 +82,7 @@ pub(super) struct Run {
     pub(super) attempts: u32,
     pub(super) deaths: i32,
     /// The card says what this version cannot do.
-    pub(super) impossible: Option<PlanningError>,
+    pub(super) impossible: Option<Fatal>,
 }
 
 /// Programs are the same for shards of one card, step and round.
@@ -108,7 +110,7 @@ impl Runs {
     }
 
     /// Takes note of the shards of a spec, and forgets those that have left.
-    pub(super) fn update(&mut self, spec: &WorkerSpec, kill_grace: Duration) {
+    pub(super) fn update(&mut self, spec: &WorkerSpec, kill_grace: Duration, ground: &Ground) {
         self.runs
             .retain(|run| spec.shards.iter().any(|shard| shard.id == run.shard));
         for shard in &spec.shards {
@@ -119,15 +121,15 @@ impl Runs {
                 tracing::error!(shard = %shard.id, card = %shard.run.card, "the shard's card is not on the desk");
                 continue;
             };
-            let program = self.program(shard, card, kill_grace);
-            self.runs.push(Arc::new(run(shard, card, program)));
+            let program = self.program(shard, card, kill_grace, ground);
+            self.runs.push(Arc::new(run(shard, card, program, ground)));
         }
         let runs = &self.runs;
         self.programs
             .retain(|(_, program)| runs.iter().any(|run| run.program.id == program.id));
     }
 
-    fn program(&mut self, shard: &ShardSpec, card: &Card, kill_grace: Duration) -> Arc<Program> {
+    fn program(&mut self, shard: &ShardSpec, card: &Card, kill_grace: Duration, ground: &Ground) -> Arc<Program> {
         let run = &shard.run;
         let key = (card.digest.clone(), run.uid.clone(), run.step.clone(), run.round);
         if let Some((_, program)) = self.programs.iter().find(|(known, _)| *known == key) {
@@ -139,7 +141,7 @@ impl Runs {
             .collect();
         env.push(("BRAID_STEP".into(), run.step.clone()));
         env.push(("BRAID_WORKFLOW".into(), run.workflow.clone()));
-        let program = Arc::new(Program {
+        let mut program = Program {
             id: ProgramId(self.next_program),
             step: run.step.as_str().into(),
             command: card.command.clone(),
@@ -150,16 +152,19 @@ impl Runs {
             grace: kill_grace,
             results_limit: (!card.results.is_empty()).then_some(MAX_RESULTS),
             sides: Sides::default(),
+            serve: programs::serve(card),
             uid: format!("{}/{}", run.uid, run.step).into(),
-        });
+        };
+        programs::host_function(&mut program, card, ground);
+        let program = Arc::new(program);
         self.programs.push((key, program.clone()));
         program
     }
 }
 
-fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
+fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground) -> Run {
     let history = shard.history.unwrap_or_default();
-    let mut impossible = None;
+    let mut impossible = programs::refuse(card, ground);
     let source = match (&card.source.range, &card.source.items, &card.source.files) {
         _ if shard.mode == Mode::Plan => Source::Planning(Order {
             files: card.source.files.clone(),
@@ -172,7 +177,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
             let root = match Pattern::new(&files.url) {
                 Ok(pattern) => pattern.root().to_path_buf(),
                 Err(error) => {
-                    impossible = Some(error);
+                    impossible = Some(error.to_fatal());
                     PathBuf::new()
                 }
             };
@@ -194,7 +199,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>) -> Run {
                 .map(|read| match Pattern::new(&read.url) {
                     Ok(pattern) => (read.data.clone(), pattern.root().to_path_buf()),
                     Err(error) => {
-                        impossible = Some(error);
+                        impossible = Some(error.to_fatal());
                         (read.data.clone(), PathBuf::new())
                     }
                 })

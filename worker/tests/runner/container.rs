@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use braid_worker::frames::{FromShim, LinkKey, VERSION, encode};
 use braid_worker::runner::logs::{Stream, TaggedLine};
-use braid_worker::runner::{Ending, Failure, Limits, Link, Runner};
+use braid_worker::runner::{Ending, Failure, Limits, Link, Runner, Serve};
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -358,6 +358,36 @@ async fn what_user_code_prints_is_the_log_of_its_container() {
     ];
     assert_eq!(lines, wanted);
     assert!(bench.logged().is_empty(), "the worker has none of it");
+}
+
+/// One process for all partitions, and each line is of the partition that it was at.
+#[tokio::test]
+async fn what_a_program_that_lives_on_prints_is_each_partition_s() {
+    let pod = Pod::new();
+    let _shim = pod.shim("30");
+    let mut bench = pod.worker(patient());
+    let text = r#"
+import json, sys
+print("begin", file=sys.stderr, flush=True)
+for line in sys.stdin:
+    r = json.loads(line)
+    print("about", r["partition"], r["attempt"], file=sys.stderr, flush=True)
+    print(json.dumps({"id": r["id"]}), flush=True)
+"#;
+    let mut program = command(&["python3", "-c", text]);
+    program.serve = Some(Serve::Lines { ahead: false });
+    bench.prepare(program).await;
+    for attempt in 1..=40 {
+        let ended = bench.run(|known| known.attempt = attempt).await;
+        assert_eq!(ended.ending, DONE);
+    }
+    pod.texts(41).await;
+    for (at, line) in pod.printed().iter().enumerate() {
+        let about = format!("about {} {}", line.partition, line.attempt);
+        assert_eq!(line.line, if at == 0 { "begin" } else { &about });
+        assert_eq!((&*line.run, &*line.step), ("u1", "count"));
+        assert_eq!(line.partition, 100 + u64::try_from(at.max(1)).unwrap());
+    }
 }
 
 /// Somebody reads the log so slowly that it stands still: attempts end all the same, and the shim answers.

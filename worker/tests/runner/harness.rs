@@ -50,6 +50,7 @@ pub(crate) fn program() -> Program {
         grace: Duration::from_millis(300),
         results_limit: Some(1024),
         sides: braid_worker::runner::Sides::default(),
+        serve: None,
         uid: Arc::from("u1/count"),
     }
 }

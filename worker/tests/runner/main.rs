@@ -14,3 +14,5 @@ mod hostile;
 mod input;
 mod memory;
 mod processes;
+mod served;
+mod served_data;

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-//! How long a step waits for its first worker.
+//! How long a step waits for its first worker, and in what kind of pod its code is.
 
 use braid_crds::PartitionRange;
 
@@ -86,4 +86,34 @@ fn the_deadline_is_said_by_who_owns_the_pool() {
         .map(|step| start_deadline(&workflow, step, &standing))
         .collect();
     assert_eq!(limits, [3, 2, 10].map(Duration::from_mins));
+}
+
+fn with_code(code: &serde_json::Value) -> Workflow {
+    let steps =
+        json!([{"name": "one", "run": {"script": "a"}}, {"name": "two", "run": {"function": "a:f", "code": code}}]);
+    serde_json::from_value(json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "a"}, "spec": {"steps": steps},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn code_is_part_of_the_kind_of_pod() {
+    let run = with_code(&json!({"configMapRef": {"name": "code-1"}}));
+    assert_eq!(only_on_a_laptop(&run), None);
+    let classes: Vec<PodClass> = run.spec.steps.iter().map(|step| class_of(&run, step)).collect();
+    assert_eq!(classes[0], PodClass::default());
+    assert_eq!(classes[1].code.as_ref().unwrap().name, "code-1");
+    let other = with_code(&json!({"configMapRef": {"name": "code-2"}}));
+    let name = |run: &Workflow| name_of(run, &class_of(run, &run.spec.steps[1]));
+    assert_ne!(name(&run), name(&other));
+}
+
+#[test]
+fn a_directory_of_a_laptop_is_not_for_pods() {
+    let problem = only_on_a_laptop(&with_code(&json!({"path": "./src"}))).unwrap();
+    assert!(
+        problem.starts_with("spec.steps[1].run.code.path: \"./src\""),
+        "{problem}"
+    );
 }

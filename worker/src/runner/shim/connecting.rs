@@ -113,6 +113,7 @@ impl ShimRunner {
         let Some(connection) = self.connection.take() else {
             return;
         };
+        self.services_lost();
         tracing::warn!(
             pid = connection.pid(),
             attempts = self.flights.len(),
@@ -145,5 +146,6 @@ impl ShimRunner {
                 message: why.to_owned(),
             });
         }
+        self.mourn_services(why);
     }
 }

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::ShimRunner;
 use crate::frames::ToShim;
+use crate::runner::served::Service;
 
 impl ShimRunner {
     /// When the shim is to be asked or given up, unless it is heard before.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        if self.flights.is_empty() {
+        if self.flights.is_empty() && !self.services().any(Service::is_live) {
             return None;
         }
         if let Some(suspected) = self.suspected {
@@ -25,6 +26,10 @@ impl ShimRunner {
 
     /// When an attempt must have ended, if all have a time-out.
     fn stuck_at(&self) -> Option<Instant> {
+        if self.flights.is_empty() {
+            // Of long-lived programs this side keeps the time.
+            return None;
+        }
         let mut longest = Duration::ZERO;
         for flight in self.flights.values() {
             longest = longest.max(flight.timeout?.saturating_add(flight.program.grace));

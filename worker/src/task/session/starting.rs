@@ -61,7 +61,7 @@ impl Session {
                 continue;
             };
             if let Some(error) = &run.impossible {
-                let Fatal { reason, message } = error.to_fatal();
+                let Fatal { reason, message } = error.clone();
                 self.fatal(ready.shard, &reason, &message);
                 continue;
             }

@@ -1,0 +1,2 @@
+def double(item):
+    return {"doubled": item * 2}
