@@ -1,6 +1,9 @@
 //! What holds on any API server.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use crate::{harness::NUMBER, site::Site};
 
@@ -8,11 +11,12 @@ use crate::{harness::NUMBER, site::Site};
 pub type Case = fn(&Site);
 
 /// All of them.
-pub const ALL: [(&str, Case); 7] = [
+pub const ALL: [(&str, Case); 8] = [
     (
         "a workflow is submitted, seen and waited for",
         a_workflow_is_submitted_seen_and_waited_for,
     ),
+    ("the code of a function goes along", the_code_of_a_function_goes_along),
     ("names are made by the server", names_are_made_by_the_server),
     ("a run is watched to its end", a_run_is_watched_to_its_end),
     (
@@ -26,6 +30,40 @@ pub const ALL: [(&str, Case); 7] = [
         a_run_is_suspended_resumed_and_cancelled,
     ),
 ];
+
+fn the_code_of_a_function_goes_along(site: &Site) {
+    let code = site.home.path("code");
+    std::fs::create_dir_all(&code).unwrap();
+    std::fs::write(code.join("work.py"), "def f(item): return item\n").unwrap();
+    let step = json!({"name": "one", "run": {"function": "work:f", "code": {"path": code}}});
+    let text = |name: &str, step: &serde_json::Value| {
+        json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": {"steps": [step]},
+        })
+        .to_string()
+    };
+    site.pipe(&["submit", "-"], &text("coded", &step)).exits(0);
+    let created = site.get(&site.namespace, "coded");
+    let code = created.spec.steps[0].run.code.clone().unwrap();
+    assert_eq!(code.path, None);
+    let maps: Api<ConfigMap> = Api::namespaced(site.client.clone(), &site.namespace);
+    let listed = |runtime: &Handle| {
+        let maps = runtime.block_on(maps.list(&ListParams::default())).unwrap().items;
+        let ours = maps.into_iter().filter(|map| map.name_any().starts_with("braid-code-"));
+        ours.collect::<Vec<_>>()
+    };
+    let made = listed(&site.runtime);
+    assert_eq!(made.len(), 1, "{made:?}");
+    let map = &made[0];
+    assert_eq!(map.name_any(), code.config_map_ref.unwrap().name);
+    assert_eq!(map.immutable, Some(true));
+    assert!(map.binary_data.as_ref().unwrap()["code.tar.gz"].0.len() > 20);
+    let owner = &map.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!(Some(&owner.uid), created.metadata.uid.as_ref());
+    // There is such a run: this one's code does not stay.
+    site.pipe(&["submit", "-"], &text("coded", &step)).exits(2);
+    assert_eq!(listed(&site.runtime).len(), 1);
+}
 
 pub fn submit(site: &Site, name: &str) {
     let file = site.home.numbers(name, 10, NUMBER);

@@ -124,6 +124,25 @@ fn a_template_is_kept_and_ours_is_added() {
 }
 
 #[test]
+fn the_code_of_functions_is_seen_by_main_alone() {
+    let pool = pool(&json!({"image": "python", "code": {"name": "braid-code-0a1b"}}));
+    let job = serde_json::to_value(job_for(&pool, 1, &options()).unwrap()).unwrap();
+    let spec = &job["spec"]["template"]["spec"];
+    let volume = json!({"name": "braid-code", "configMap": {"name": "braid-code-0a1b"}});
+    assert!(spec["volumes"].as_array().unwrap().contains(&volume), "{spec}");
+    let mounted = |list: &str, at: usize| {
+        let mounts = spec[list][at]["volumeMounts"].as_array().unwrap();
+        mounts.iter().find(|mount| mount["name"] == "braid-code").cloned()
+    };
+    let mount = json!({"name": "braid-code", "mountPath": "/braid/code", "readOnly": true});
+    assert_eq!(mounted("containers", 0), Some(mount));
+    assert_eq!(
+        (mounted("initContainers", 0), mounted("initContainers", 1)),
+        (None, None)
+    );
+}
+
+#[test]
 fn without_an_image_there_is_the_operators_or_none() {
     let pool = pool(&json!({}));
     assert_eq!(job_for(&pool, 1, &options()), Err(TemplateError::NoImage));

@@ -16,6 +16,7 @@ mod machine;
 mod makespan;
 mod noop;
 mod rss;
+mod served;
 mod status;
 mod steps;
 mod writes;
@@ -48,8 +49,8 @@ pub struct Effort {
 }
 
 /// `rss` first: memory that other measurements have freed is not given back at once.
-const ALL: [&str; 10] = [
-    "rss", "noop", "command", "scan", "delivery", "writes", "status", "makespan", "leader", "steps",
+const ALL: [&str; 11] = [
+    "rss", "noop", "command", "served", "scan", "delivery", "writes", "status", "makespan", "leader", "steps",
 ];
 /// Only if asked for: needs the programs of a real API server, which are built with Go the first time.
 const MORE: [&str; 1] = ["steps-real"];
@@ -61,6 +62,7 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
         "command" => command::measure(effort).await,
         "scan" => data::scan(effort),
         "delivery" => data::delivery(effort).await,
+        "served" => served::measure(effort).await,
         "writes" => writes::measure(effort).await,
         "status" => status::measure(effort).await,
         "makespan" => makespan::measure(effort).await,

@@ -68,6 +68,36 @@ fn census_of_what_cargo_has_fetched() {
 }
 
 #[test]
+fn double() {
+    let home = Home::default();
+    let source = std::fs::read(root().join("examples/src/double.py")).unwrap();
+    home.write("src/double.py", source);
+    let ended = example(&home, "double.yaml", &[]);
+    let outputs = &ended.document["outputs"];
+    assert_eq!(json!((0..100_000_u64).map(|n| n * 2).sum::<u64>()), outputs["sum"]);
+    assert_eq!(json!(true), outputs["as_expected"]);
+}
+
+#[test]
+fn enrich() {
+    let home = Home::default();
+    home.write(
+        "server.py",
+        std::fs::read(root().join("examples/enrich/server.py")).unwrap(),
+    );
+    let ended = example(&home, "enrich/enrich.yaml", &[]);
+    assert_eq!(ended.counts("enrich"), (400, 396, 4));
+    let known = || (0..400_u64).filter(|n| n % 100 != 13);
+    let outputs = &ended.document["outputs"];
+    assert_eq!(json!(known().count()), outputs["found"]);
+    assert_eq!(json!(known().map(|n| n % 7).sum::<u64>()), outputs["orders"]);
+    let step = ended.step("enrich");
+    assert_eq!(step["failures"][0]["reason"], "HTTP404", "{step}");
+    // Nothing was tried again: waiting is no attempt.
+    assert!(step["partitions"]["retried"].as_u64().unwrap_or(0) == 0, "{step}");
+}
+
+#[test]
 fn squares() {
     let home = Home::default();
     let ended = example(&home, "squares.yaml", &[]);

@@ -7,4 +7,5 @@ mod examples;
 mod failures;
 mod language;
 mod pauses;
+mod programs;
 mod secrets;
