@@ -41,12 +41,13 @@ pub const GROUP: &str = "braid.dev";
 pub const VERSION: &str = "v1alpha1";
 /// `status.format` that this build writes, and the newest that it may touch.
 pub const STATUS_FORMAT: i32 = 1;
-/// Versions of the operator-worker protocol that this build speaks, both ends included.
-pub const PROTOCOL: (i32, i32) = (1, 1);
+/// Versions of the operator-worker protocol that this build speaks, both ends included: raised when workers of the version before could
+/// not read what they are given, or would read something else. 2 has functions, programs that live on, formats and all reducers in cards.
+pub const PROTOCOL: (i32, i32) = (2, 2);
 
 /// The version of the definitions, in their annotation [`DEFINITIONS_ANNOTATION`]: raised with every change that an operator of another
 /// version could do damage by. An operator works with its own version only.
-pub const DEFINITIONS: i32 = 1;
+pub const DEFINITIONS: i32 = 2;
 /// The annotation that holds [`DEFINITIONS`].
 pub const DEFINITIONS_ANNOTATION: &str = "braid.dev/definitions";
 

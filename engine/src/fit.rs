@@ -153,7 +153,10 @@ mod tests {
                 r#"and its pods have {"name":"TOKEN""#,
             ),
             (json!({"envFrom": [{"secretRef": {"name": "x"}}]}), "envFrom"),
-            (json!({"code": {"name": "words-1"}}), "code words-1, and its pods have none"),
+            (
+                json!({"code": {"name": "words-1"}}),
+                "code words-1, and its pods have none",
+            ),
             (
                 json!({"volumeMounts": [{"name": "cache", "mountPath": "/other"}]}),
                 "have none",

@@ -37,8 +37,8 @@ mod slot;
 mod sum;
 
 pub use fold::{Contribution, Fold};
-pub(crate) use number::float as float_json;
 pub use given::{Members, Text};
+pub(crate) use number::float as float_json;
 pub use slot::MAX_KEYS;
 
 use decimal::Decimal;

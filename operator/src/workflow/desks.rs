@@ -7,7 +7,7 @@ use std::{
 };
 
 use braid_crds::{
-    Round, ShardId, Worker,
+    PROTOCOL, Round, ShardId, Worker,
     worker::{Mode, ShardSpec, ShardStatus},
 };
 use braid_engine::{
@@ -52,6 +52,7 @@ impl DeskView {
         let (fitness, to_blame) = match liveness {
             Liveness::Alive if worker.spec.drain => (Fitness::Draining, None),
             Liveness::Ending => (Fitness::Draining, None),
+            Liveness::Alive if !is_understood(&worker) => (Fitness::Draining, None),
             Liveness::Alive => (Fitness::Working, None),
             Liveness::Silent | Liveness::Stopped => (Fitness::Lost, None),
             Liveness::Died(death) => (Fitness::Lost, Some(death)),
@@ -120,6 +121,13 @@ impl DeskView {
     pub fn current(&self) -> Option<&ShardSpec> {
         self.worker.spec.shards.iter().find(|shard| !self.is_sealed(shard))
     }
+}
+
+/// Whether a worker reads what this operator writes. One of another version, as in a rolling upgrade, finishes what it has. What it speaks
+/// is known once it has begun, and nothing is assigned before.
+fn is_understood(worker: &Worker) -> bool {
+    let begun = worker.status.as_ref().filter(|status| status.start_id.is_some());
+    begun.is_none_or(|status| status.protocol.min <= PROTOCOL.1 && PROTOCOL.0 <= status.protocol.max)
 }
 
 /// All workers of a run.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use braid_crds::{
-    Cursor, Intervals, PartitionRange, StartId, Worker, WorkerSpec, WorkerStatus,
-    worker::{Partial, Settled, ShardSpec, ShardStatus},
+    Cursor, Intervals, PROTOCOL, PartitionRange, StartId, Worker, WorkerSpec, WorkerStatus,
+    worker::{Partial, ProtocolRange, Settled, ShardSpec, ShardStatus},
 };
 use braid_engine::{protocol::wire, settlement::Settlement};
 use serde_json::{Value, json};
@@ -200,6 +200,10 @@ fn worker(index: usize) -> Worker {
     worker.metadata.uid = Some(format!("worker-{index}"));
     worker.status = Some(WorkerStatus {
         start_id: Some(StartId::from("start")),
+        protocol: ProtocolRange {
+            min: PROTOCOL.0,
+            max: PROTOCOL.1,
+        },
         ..WorkerStatus::default()
     });
     worker

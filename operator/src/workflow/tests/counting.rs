@@ -132,3 +132,17 @@ fn a_commit_that_cannot_be_read_is_refused_and_not_believed() {
     broken.status.as_mut().unwrap().shards.push(commit);
     assert!(wire::desk(&broken).is_err());
 }
+
+#[test]
+fn a_worker_of_another_version_finishes_what_it_has_and_gets_no_more() {
+    let mut world = World::new(&over(&json!([range("one", 40)])), 2);
+    world.pass();
+    world.pass();
+    let old = &mut world.workers[0].0;
+    assert!(!old.spec.shards.is_empty());
+    old.status.as_mut().unwrap().protocol = ProtocolRange { min: 1, max: 1 };
+    let newest = old.spec.next_shard_id;
+    world.work_all(nothing);
+    assert_eq!(world.workers[0].0.spec.next_shard_id, newest);
+    assert_eq!(world.step("one").ledger.to_string(), "0-39");
+}

@@ -206,12 +206,7 @@ impl Target {
         }
     }
 
-    fn post(
-        &self,
-        attempt: &Attempt,
-        program: &Program,
-        posted: Posted,
-    ) -> Result<Request<Body>, http::Error> {
+    fn post(&self, attempt: &Attempt, program: &Program, posted: Posted) -> Result<Request<Body>, http::Error> {
         let mut request = self.request(Method::POST, &self.http.path, posted.body)?;
         let headers = request.headers_mut();
         if let Some(length) = posted.length {
