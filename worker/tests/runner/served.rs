@@ -141,14 +141,14 @@ for r in lines(): say(r)
 
 #[tokio::test]
 async fn answers_may_come_in_any_order_and_no_more_than_agreed_are_in_flight() {
-    let text = r#"
+    let text = r"
 waiting = []
 for r in lines():
     waiting.append(r)
     if len(waiting) == 4:
         for r in reversed(waiting): say(r)
         waiting = []
-"#;
+";
     let mut bench = bench(lines(4, text)).await;
     assert_own(&all(&mut bench, 400, |_| ()).await, &[]);
 }
@@ -297,12 +297,12 @@ async fn one_that_ends_before_it_has_answered_says_why() {
 
 #[tokio::test]
 async fn nothing_is_lost_when_it_dies_at_random() {
-    let text = r#"
+    let text = r"
 import random
 for r in lines():
     if random.random() < 0.02: os.kill(os.getpid(), 9)
     say(r)
-"#;
+";
     let mut bench = bench(lines(8, text)).await;
     let (mut failed, mut flying) = (0, 0);
     let mut missing: Vec<u64> = (0..300).collect();

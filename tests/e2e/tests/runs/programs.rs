@@ -39,9 +39,9 @@ fn the_documentations_programs_count_the_same() {
         home.write(name, text);
     }
     for part in 0..5 {
-        let text: String = (0..900)
-            .map(|line| format!("line {line} of part {part}, naïve\n"))
-            .collect();
+        let text = (0..900).fold(String::new(), |text, line| {
+            text + &format!("line {line} of part {part}, naïve\n")
+        });
         home.write(&format!("books/{part}/text.txt"), text);
     }
     compile(&home, &["go", "build", "-o", "words-go", "words.go"]);
@@ -81,7 +81,8 @@ fn the_documentations_programs_count_the_same() {
             })
         })
         .collect();
-    let spec = json!({"data": [{"name": "books", "files": {"url": "books/**/*.txt"}}], "steps": steps});
+    let spec =
+        json!({"data": [{"name": "books", "files": {"url": "books/**/*.txt", "format": "Text"}}], "steps": steps});
     let ended = home.run_spec("ways", &spec).exits(0);
     let of_sh = ended.counts("sh");
     assert!(of_sh.0 > 20, "{of_sh:?}");
@@ -91,6 +92,105 @@ fn the_documentations_programs_count_the_same() {
     }
     // None of the page's programs goes unused.
     assert_eq!(programs.len(), 6, "{:?}", programs.keys());
+}
+
+/// Sums a column of CSV, times a number that all partitions read, in every way.
+const SALES: &str = "
+import csv, io, json, os, sys
+def times(): return int(open(os.environ['BRAID_IN_FACTOR'] + '/factor.txt').read())
+def sums(text):
+    rows = list(csv.DictReader(io.StringIO(text, newline='')))
+    return {'rows': len(rows), 'sum': times() * sum(int(row['n']) for row in rows)}
+def function(item): return sums(item.text())
+def joined(request):
+    if 'files' not in request: return open(request['path'], newline='').read()
+    text = ''
+    for part in request['files']:
+        if text and not text.endswith('\\n'): text += '\\n'
+        text += open(request['path'] + '/' + part['path'], newline='').read()[part.get('skip', 0):]
+    return text
+if __name__ == '__main__':
+    if sys.argv[1] == 'lines':
+        for line in sys.stdin:
+            request = json.loads(line)
+            print(json.dumps({'id': request['id'], 'results': sums(joined(request))}), flush=True)
+    elif sys.argv[1] == 'http':
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+            def log_message(self, *_): pass
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers['Content-Length'])).decode()
+                body = json.dumps(sums(body)).encode()
+                self.send_response(200)
+                self.send_header('Content-Length', str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+        ThreadingHTTPServer(('127.0.0.1', int(os.environ['BRAID_PORT'])), Handler).serve_forever()
+    else:
+        json.dump(sums(sys.stdin.read()), open(os.environ['BRAID_RESULTS'], 'w'))
+";
+
+#[test]
+fn records_and_what_all_read_reach_programs_that_live_on() {
+    let home = Home::default();
+    home.write("sales.py", SALES);
+    home.write("factor.txt", "7");
+    for part in 0..4_u64 {
+        let rows = (0..250).fold("n,text\n".to_owned(), |text, row| {
+            text + &format!("{},\"a line\nend, {row}\"\n", part * 1000 + row)
+        });
+        // The last line of one is not ended.
+        home.write(&format!("sales/{part}.csv"), rows.trim_end().as_bytes());
+    }
+    home.shell("gzip -k sales/*.csv && mkdir packed && mv sales/*.gz packed");
+    let ways = [
+        ("process", json!({"command": ["python3", "sales.py", "process"]})),
+        ("function", json!({"function": "sales:function", "code": {"path": "."}})),
+        (
+            "lines",
+            json!({"command": ["python3", "sales.py", "lines"], "serve": {"protocol": "Lines"}, "concurrency": 4}),
+        ),
+        (
+            "http",
+            json!({"command": ["python3", "sales.py", "http"], "serve": {"protocol": "HTTP"}, "concurrency": 4}),
+        ),
+    ];
+    let splits = [
+        ("rows", "sales", json!({"rows": 30})),
+        ("several", "sales", json!({"files": 3})),
+        ("packed", "packed", json!({"files": 2})),
+    ];
+    let step = |(split, data, how): &(&str, &str, Value), (way, run): &(&str, Value)| {
+        json!({
+            "name": format!("{split}-{way}"),
+            "over": {"data": data, "split": how},
+            "reads": [{"data": "factor"}],
+            "run": run,
+            "results": [{"name": "rows", "reduce": "Sum"}, {"name": "sum", "reduce": "Sum"}],
+        })
+    };
+    let steps: Vec<Value> = splits
+        .iter()
+        .flat_map(|split| ways.iter().map(move |way| step(split, way)))
+        .collect();
+    let files = |name: &str, url: &str| json!({"name": name, "files": {"url": url, "format": "CSV"}});
+    let spec = json!({
+        "data": [
+            files("sales", "sales/*.csv"),
+            files("packed", "packed/*.gz"),
+            {"name": "factor", "files": {"url": "factor.txt"}},
+        ],
+        "steps": steps,
+    });
+    let ended = home.run_spec("sales", &spec).exits(0);
+    let sum: u64 = (0..4).flat_map(|part| (0..250).map(move |row| part * 1000 + row)).sum();
+    for (split, _, _) in &splits {
+        for (way, _) in &ways {
+            let step = format!("{split}-{way}");
+            assert_eq!(*ended.results(&step), json!({"rows": 1000, "sum": sum * 7}), "{step}");
+        }
+    }
 }
 
 /// Dies by a signal about once in twenty partitions, each time of other ones.
