@@ -26,6 +26,8 @@ use crate::{cluster::Cluster, exit::Failure, place::MANAGER};
 const ARCHIVE: &str = "code.tar.gz";
 /// A ConfigMap holds 1 MiB, its names included.
 const MOST: usize = (1 << 20) - 4096;
+/// So much code is looked at; what is more does not become so small.
+const MOST_READ: u64 = 64 << 20;
 /// Directories that are not code.
 const SKIPPED: [&str; 2] = ["__pycache__", "node_modules"];
 
@@ -147,6 +149,15 @@ fn archive(directory: &Path) -> Result<Vec<u8>, Failure> {
         )));
     }
     files.sort();
+    let sizes = files.iter().map(|path| fs::metadata(path).map_or(0, |meta| meta.len()));
+    let size = sizes.fold(0_u64, u64::saturating_add);
+    if size > MOST_READ {
+        return Err(Failure::usage(format!(
+            "the files in {} have {size} bytes, and a ConfigMap holds {MOST}",
+            directory.display(),
+        ))
+        .help("put the code into a directory of its own, large files and libraries into the image"));
+    }
     let mut tar = tar::Builder::new(GzBuilder::new().mtime(0).write(Vec::new(), Compression::best()));
     for path in files {
         let bytes = fs::read(&path).map_err(|error| failed(&path, error))?;
@@ -254,6 +265,9 @@ mod tests {
         fs::remove_file(folder.path().join("a.py")).unwrap();
         let noise: Vec<u8> = (0..2_000_000).map(|_| rand::random()).collect();
         fs::write(folder.path().join("model"), noise).unwrap();
+        assert!(pack(&mut workflow(folder.path())).is_err());
+        let sparse = fs::File::create(folder.path().join("model")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
         assert!(pack(&mut workflow(folder.path())).is_err());
     }
 }

@@ -15,9 +15,10 @@ use hyper::body::Frame;
 use crate::frames::CHUNK;
 use crate::runner::{Attempt, Data, Input, InputFile, Item};
 
-/// Bytes whose number is not known before they are made are made whole up to so many, and then have a length. Simple servers
-/// cannot do without one.
+/// Bytes whose number is not known before they are made are made whole up to so many, and then have a length: simple servers
+/// cannot do without one. All requests of a program together hold no more than [`ALL`] so, since a worker's memory is small.
 const WHOLE: usize = 1 << 20;
+const ALL: usize = 16 << 20;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -42,8 +43,8 @@ pub(super) fn unreadable(error: &io::Error) -> String {
     format!("the input could not be read: {error}")
 }
 
-/// The body of an attempt. What goes wrong while it is sent is left in `problem`.
-pub(super) async fn of(attempt: &Attempt, problem: &Arc<OnceLock<String>>) -> io::Result<Posted> {
+/// The body of an attempt, one of so many at once. What goes wrong while it is sent is left in `problem`.
+pub(super) async fn of(attempt: &Attempt, at_once: u16, problem: &Arc<OnceLock<String>>) -> io::Result<Posted> {
     let files: VecDeque<InputFile> = match &attempt.input {
         Input::None => {
             let text = match &attempt.item {
@@ -63,7 +64,7 @@ pub(super) async fn of(attempt: &Attempt, problem: &Arc<OnceLock<String>>) -> io
     let length = exact(&files);
     let input = Joined::new(files);
     let kind = "application/octet-stream";
-    if length.is_some_and(|length| length > WHOLE as u64) {
+    if length.is_some_and(|length| length > CHUNK as u64) {
         return Ok(Posted {
             body: streamed(Bytes::new(), input, problem),
             length,
@@ -71,7 +72,8 @@ pub(super) async fn of(attempt: &Attempt, problem: &Arc<OnceLock<String>>) -> io
         });
     }
     // Also what is short: one wait, one write.
-    let (start, rest) = blocking(input, WHOLE).await?;
+    let most = (ALL / usize::from(at_once.max(1))).clamp(CHUNK, WHOLE);
+    let (start, rest) = blocking(input, most).await?;
     Ok(match rest {
         None => Posted {
             length: Some(start.len() as u64),
@@ -315,7 +317,7 @@ mod tests {
             input,
             timeout: None,
         };
-        let posted = of(&attempt, &Arc::default()).await.unwrap();
+        let posted = of(&attempt, 1, &Arc::default()).await.unwrap();
         (posted.length, posted.body.collect().await.unwrap().to_bytes())
     }
 

@@ -177,7 +177,7 @@ impl Target {
                 continue;
             }
             let problem = Arc::new(OnceLock::new());
-            let posted = match body::of(attempt, &problem).await {
+            let posted = match body::of(attempt, program.concurrency, &problem).await {
                 Ok(posted) => posted,
                 Err(error) => return Reply::Unreadable(body::unreadable(&error)),
             };
