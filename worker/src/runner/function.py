@@ -24,6 +24,8 @@ from decimal import Decimal
 HOLD = 0.005
 # But not above so many.
 MOST = 512
+# A line that is not ended is kept up to so many characters.
+LONG = 1 << 16
 ARCHIVE = "code.tar.gz"
 
 
@@ -121,6 +123,50 @@ class Context:
         return os.environ["BRAID_PARAM_" + name.upper()]
 
 
+class Marked:
+    """A stream whose lines say which partition they are of: that of the thread that prints. Lines of threads are not mixed."""
+
+    lock = threading.Lock()
+
+    def __init__(self, stream, at, name):
+        self.stream = stream
+        self.at = at
+        self.name = name
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        kept = getattr(self.at, self.name, "") + text
+        end = len(kept) if len(kept) > LONG else kept.rfind("\n") + 1
+        if end:
+            self.put(kept[:end])
+        setattr(self.at, self.name, kept[end:])
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def end(self):
+        """Ends a line that the thread has not."""
+        kept = getattr(self.at, self.name, "")
+        if kept:
+            setattr(self.at, self.name, "")
+            self.put(kept)
+
+    def put(self, text):
+        if not text.endswith("\n"):
+            text += "\n"
+        message = getattr(self.at, "message", None)
+        if message is not None:
+            mark = "\x1e%d/%d\x1e" % (message["partition"], message["attempt"])
+            text = mark + text[:-1].replace("\n", "\n" + mark) + "\n"
+        with self.lock:
+            self.stream.write(text)
+            self.stream.flush()
+
+
 class Answers:
     """What goes back. Written together where that delays nothing."""
 
@@ -214,12 +260,13 @@ def told(error):
     return text
 
 
-def caller(function):
-    """Makes what turns a request into an answer."""
+def caller(function, at):
+    """Makes what turns a request into an answer, and notes which request the thread is at."""
     encode = encoder()
     context = takes_context(function)
 
     def call(message):
+        at.message = message
         number = message["id"]
         item = message.get("item")
         path = message.get("path")
@@ -231,9 +278,12 @@ def caller(function):
                 return '{"id":%d}\n' % number
             return '{"id":%d,"results":%s}\n' % (number, encode(value))
         except (Exception, SystemExit) as error:
-            sys.stderr.write(f"partition {message['partition']}:\n")
             traceback.print_exception(type(error), error, error.__traceback__.tb_next)
             return json.dumps({"id": number, "error": told(error)}) + "\n"
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, Marked):
+                    stream.end()
 
     return call
 
@@ -298,7 +348,9 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     name = sys.argv[1]
     sys.argv = [name]
-    call = caller(find(name))
+    at = threading.local()
+    sys.stdout, sys.stderr = Marked(sys.stdout, at, "out"), Marked(sys.stderr, at, "err")
+    call = caller(find(name), at)
     answers = Answers(fd_out)
     threads = int(os.environ.get("BRAID_CONCURRENCY", "1"))
     if threads > 1:

@@ -407,10 +407,10 @@ impl ShimRunner {
                 if line.len() > MAX_LINE {
                     return Err(format!("it sent a line of {} bytes", line.len()));
                 }
-                let (program, partition, attempt) = match flight {
-                    Some(flight) => (&flight.program, flight.partition, flight.attempt),
+                let (program, partition, attempt, line) = match flight {
+                    Some(flight) => (&flight.program, flight.partition, flight.attempt, line),
                     None => self
-                        .speaks_for(attempt)
+                        .speaks_for(attempt, line)
                         .ok_or_else(|| format!("it wrote about the unknown attempt {attempt}"))?,
                 };
                 self.lines.push(LogLine {

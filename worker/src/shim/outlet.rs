@@ -15,7 +15,7 @@ use super::ShimError;
 use super::clock::Moment;
 use super::link::Link;
 use crate::frames::{FromShim, Stream};
-use crate::runner::logs::{LostLines, TaggedLine};
+use crate::runner::logs::{LostLines, MarkedLine, TaggedLine};
 
 /// Above so many bytes that standard output has not taken, children's output is left in their pipes.
 const HIGH_WATER: usize = 256 << 10;
@@ -63,14 +63,14 @@ impl Outlet<'_> {
         }
     }
 
-    /// Gives it a line of an attempt.
+    /// Gives it a line of an attempt, which may say itself what it is of.
     pub(super) fn line(
         &mut self,
         attempt: u64,
         tag: &Tag,
-        stream: Stream,
-        cut: bool,
+        (stream, cut): (Stream, bool),
         line: Bytes,
+        marked: Option<&MarkedLine>,
     ) -> Result<(), ShimError> {
         match self {
             Self::Worker(link) => link.send(&FromShim::Log {
@@ -80,7 +80,17 @@ impl Outlet<'_> {
                 line,
             }),
             Self::Here(printer) => {
-                printer.line(tag, stream, cut, &line);
+                match marked {
+                    None => printer.line(tag, stream, cut, &line),
+                    Some(own) => {
+                        let tag = Tag {
+                            partition: own.partition,
+                            number: own.attempt,
+                            ..tag.clone()
+                        };
+                        printer.line(&tag, stream, cut, &own.line);
+                    }
+                }
                 Ok(())
             }
         }

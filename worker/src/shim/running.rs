@@ -22,6 +22,7 @@ use super::link::Link;
 use super::outlet::{Outlet, Tag};
 use super::stream::Stream as Incoming;
 use crate::frames::{MAX_MESSAGE, Outcome, Stream};
+use crate::runner::logs::MarkedLine;
 
 /// So many reads of one pipe in one turn: nobody else waits while one attempt floods.
 const READS: usize = 4;
@@ -292,7 +293,7 @@ impl Running {
 
     /// Reads output until the pipes are empty or there is enough to be taken.
     pub(super) fn read(&mut self, outlet: &mut Outlet<'_>, buffer: &mut [u8]) -> Result<(), ShimError> {
-        let (attempt, tag) = (self.attempt, &self.tag);
+        let (attempt, tag, served) = (self.attempt, &self.tag, self.served);
         let last_error = &mut self.last_error;
         let at_once = outlet.at_once(buffer.len());
         let buffer = buffer.get_mut(..at_once).unwrap_or_default();
@@ -308,11 +309,13 @@ impl Running {
                 && let Some(pipe) = &output.pipe
             {
                 let mut emit = |line: Bytes, cut: bool| {
-                    if stream == Stream::Stderr && !line.iter().all(u8::is_ascii_whitespace) {
-                        *last_error = line.slice(..line.len().min(MAX_MESSAGE));
+                    let marked = served.then(|| MarkedLine::read(&line)).flatten();
+                    let text = marked.as_ref().map_or(&line, |marked| &marked.line);
+                    if stream == Stream::Stderr && !text.iter().all(u8::is_ascii_whitespace) {
+                        *last_error = text.slice(..text.len().min(MAX_MESSAGE));
                     }
                     if sent.is_ok() {
-                        sent = outlet.line(attempt, tag, stream, cut, line);
+                        sent = outlet.line(attempt, tag, (stream, cut), line, marked.as_ref());
                     }
                 };
                 turns -= 1;
@@ -334,14 +337,15 @@ impl Running {
 
     /// Gives the last lines of pipes that are given up.
     pub(super) fn close(&mut self, outlet: &mut Outlet<'_>) -> Result<(), ShimError> {
-        let (attempt, tag) = (self.attempt, &self.tag);
+        let (attempt, tag, served) = (self.attempt, &self.tag, self.served);
         for output in [&mut self.stdout, &mut self.stderr] {
             let stream = output.stream;
             let mut sent = Ok(());
             if output.pipe.take().is_some() {
-                output
-                    .lines
-                    .finish(|line, cut| sent = outlet.line(attempt, tag, stream, cut, line));
+                output.lines.finish(|line, cut| {
+                    let marked = served.then(|| MarkedLine::read(&line)).flatten();
+                    sent = outlet.line(attempt, tag, (stream, cut), line, marked.as_ref());
+                });
             }
             sent?;
         }

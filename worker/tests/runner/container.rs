@@ -390,6 +390,32 @@ for line in sys.stdin:
     }
 }
 
+/// Several partitions at once: the lines say themselves which they are of.
+#[tokio::test]
+async fn what_a_program_says_of_its_lines_is_believed() {
+    let pod = Pod::new();
+    let _shim = pod.shim("30");
+    let mut bench = pod.worker(patient());
+    let text = r#"
+import json, sys
+for line in sys.stdin:
+    r = json.loads(line)
+    print("\x1e4711/3\x1eanother's", file=sys.stderr)
+    print("own", file=sys.stderr, flush=True)
+    sys.exit(1)
+"#;
+    let mut program = command(&["python3", "-c", text]);
+    program.serve = Some(Serve::Lines { ahead: false });
+    bench.prepare(program).await;
+    let ended = bench.run(|_| ()).await;
+    assert!(message(&ended.ending).ends_with(": own"), "{ended:?}");
+    pod.texts(2).await;
+    let told: Vec<_> = (pod.printed().iter())
+        .map(|line| (line.partition, line.attempt, line.line.to_string()))
+        .collect();
+    assert_eq!(told, [(4711, 3, "another's".to_owned()), (101, 1, "own".to_owned())]);
+}
+
 /// Somebody reads the log so slowly that it stands still: attempts end all the same, and the shim answers.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {

@@ -5,6 +5,7 @@
 //! [`LogReader`] reads them back, also while they are being written.
 
 mod files;
+mod marked;
 mod reader;
 mod tagged;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::frames::Stream;
 pub use files::LogFiles;
+pub use marked::MarkedLine;
 pub use reader::{Filter, LogReader};
 pub use tagged::{LostLines, TaggedLine};
 

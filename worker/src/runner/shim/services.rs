@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{ShimRunner, Slot};
 use crate::frames::{FrameError, Outcome};
 use crate::runner::connection::Place;
+use crate::runner::logs::MarkedLine;
 use crate::runner::served::{Called, Io, Service};
 use crate::runner::{Attempt, AttemptId, Program, RunnerError};
 
@@ -173,13 +175,19 @@ impl ShimRunner {
         done.unwrap_or(Ok(()))
     }
 
-    /// The program, the partition and the attempt to which a line of a process belongs.
-    pub(super) fn speaks_for(&self, process: u64) -> Option<(&Arc<Program>, u64, u32)> {
+    /// The program, the partition and the attempt to which a line of a process belongs, and the line.
+    pub(super) fn speaks_for(&self, process: u64, line: Bytes) -> Option<(&Arc<Program>, u64, u32, Bytes)> {
         let mut slots = self.slots.iter();
-        slots.find_map(|slot| {
+        let (program, service) = slots.find_map(|slot| {
             let service = slot.service.as_ref().filter(|service| service.is(process))?;
-            let (partition, attempt) = service.speaks_for();
-            Some((&slot.program, partition, attempt))
+            Some((&slot.program, service))
+        })?;
+        Some(match MarkedLine::read(&line) {
+            Some(own) => (program, own.partition, own.attempt, own.line),
+            None => {
+                let (partition, attempt) = service.speaks_for();
+                (program, partition, attempt, line)
+            }
         })
     }
 
