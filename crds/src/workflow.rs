@@ -820,7 +820,7 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// What failures of a kind mean. The first rule that names a failure decides; where none does, it is tried again, but not
-    /// `NotRunnable`, `BadResult`, `ResultTooLarge` and `InputChanged`.
+    /// `NotRunnable`, `BadResult`, `ResultTooLarge`, `InputChanged`, `Refused` and HTTP below 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RetryRule>,
@@ -864,6 +864,15 @@ pub enum RetryReason {
     InputChanged,
     /// The input cannot be read.
     UnreadableInput,
+    /// The program said so itself: an exception of a function, an `error` for a line.
+    Error,
+    /// The same, and that trying again cannot help.
+    Refused,
+    /// A server answered with a status that is no success.
+    #[serde(rename = "HTTP")]
+    Http,
+    /// A program that lives on did not answer as agreed.
+    BadAnswer,
 }
 
 /// What a failed attempt means.

@@ -114,6 +114,10 @@ fn names(rule: &RetryRule, reason: Reason) -> bool {
         Reason::ResultTooLarge => RetryReason::ResultTooLarge,
         Reason::InputChanged => RetryReason::InputChanged,
         Reason::UnreadableInput => RetryReason::UnreadableInput,
+        Reason::Error => RetryReason::Error,
+        Reason::Refused => RetryReason::Refused,
+        Reason::Http(_) => RetryReason::Http,
+        Reason::BadAnswer => RetryReason::BadAnswer,
         Reason::WorkerDied | Reason::Other => return false,
     };
     rule.reasons.contains(&named)

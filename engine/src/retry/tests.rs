@@ -23,7 +23,7 @@ fn the_first_rule_that_names_a_failure_decides() {
     let policy = ruled(&serde_json::json!([
         {"exitCodes": [64, 65], "reasons": ["Timeout"], "action": "FailPartition"},
         {"exitCodes": [66], "reasons": ["Signal"], "action": "FailStep"},
-        {"exitCodes": [64], "reasons": ["BadResult", "OutOfMemory"], "action": "Retry"},
+        {"exitCodes": [64], "reasons": ["BadResult", "OutOfMemory", "HTTP"], "action": "Retry"},
     ]));
     let after = |made, reason| policy.after(made, reason, 0, 0);
     for reason in [Reason::Exit(64), Reason::Exit(65), Reason::Timeout] {
@@ -35,6 +35,7 @@ fn the_first_rule_that_names_a_failure_decides() {
     for reason in [
         Reason::BadResult,
         Reason::OutOfMemory,
+        Reason::Http(404),
         Reason::Exit(1),
         Reason::UnreadableInput,
     ] {

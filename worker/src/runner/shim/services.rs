@@ -182,13 +182,11 @@ impl ShimRunner {
             let service = slot.service.as_ref().filter(|service| service.is(process))?;
             Some((&slot.program, service))
         })?;
-        Some(match MarkedLine::read(&line) {
-            Some(own) => (program, own.partition, own.attempt, own.line),
-            None => {
-                let (partition, attempt) = service.speaks_for();
-                (program, partition, attempt, line)
-            }
-        })
+        if let Some(own) = MarkedLine::read(&line) {
+            return Some((program, own.partition, own.attempt, own.line));
+        }
+        let (partition, attempt) = service.speaks_for();
+        Some((program, partition, attempt, line))
     }
 
     /// What all partitions of the program in this slot read cannot be read.
