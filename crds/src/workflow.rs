@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{ByteSize, CountOrPercent, Duration, Parallelism, WorkflowStatus, limits, schema};
 
 /// A run over partitioned work: steps, the data they read, and what is made of their results.
-/// Its spec is immutable but for `suspend`, `cancel`, `resume`, `retryFailed`, `parallelism`, `pools[].workers`, and of steps
+/// Its spec is immutable but for `suspend`, `cancel`, `resume`, `retryFailed`, `ttl`, `parallelism`, `pools[].workers`, and of steps
 /// `maxFailedPartitions` and `parallelism`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -31,7 +31,7 @@ use crate::{ByteSize, CountOrPercent, Duration, Parallelism, WorkflowStatus, lim
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, resume, retryFailed, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
+    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, resume, retryFailed, ttl, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
     validation = ("!has(oldSelf.resume) || (has(self.resume) && self.resume >= oldSelf.resume)", "resume only grows: add one to go on after a pause"),
     validation = ("!has(oldSelf.retryFailed) || (has(self.retryFailed) && self.retryFailed >= oldSelf.retryFailed)", "retryFailed only grows: add one to try again what failed"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
@@ -92,6 +92,21 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub retry_failed: Option<i32>,
+    /// For how long the run is kept once it has ended; absent: until somebody deletes it. May change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Ttl>,
+}
+
+/// For how long an ended run is kept: then it is deleted with all that belongs to it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ttl {
+    /// One that has succeeded; absent: until somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_success: Option<Duration>,
+    /// One that has failed, was cancelled or was not accepted; absent: until somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_failure: Option<Duration>,
 }
 
 /// Workers, in a cluster. On a laptop the machine itself is every pool. Steps whose programs need different pods (another image, other

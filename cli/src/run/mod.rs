@@ -28,6 +28,7 @@ use crate::{
     timeline::{self, Recorder},
 };
 
+mod expiry;
 mod follow;
 mod resume;
 mod signals;
@@ -157,6 +158,11 @@ async fn whole(
         })?;
     }
     let mut progress = Progress::new(how.progress);
+    match stored {
+        // It goes on.
+        Some(_) => expiry::note(state, None)?,
+        None => expiry::sweep(Timestamp::now(), &progress).await,
+    }
     let meant = match &first {
         First::Create(workflow) => Some(workflow.as_ref()),
         First::Change(_) => stored,
@@ -174,6 +180,7 @@ async fn whole(
     match outcome? {
         Ended::Finished(workflow) => {
             let exit = end(how, &workflow)?;
+            expiry::note(state, Some(&workflow))?;
             stopped.map(|()| exit)
         }
         Ended::Paused(workflow) => {

@@ -67,6 +67,8 @@ pub struct Memory {
     pub sealed: HashMap<(String, ShardId), Instant>,
     /// When steps began.
     pub begun: Begun,
+    /// Since when the run has been seen ended.
+    pub ended: Option<Instant>,
     /// Passes in a row that met a write of somebody else.
     pub races: u32,
     /// Since when pools have had more workers than there is work for, by name.
@@ -91,6 +93,7 @@ impl Default for Memory {
             folded: BTreeSet::new(),
             sealed: HashMap::new(),
             begun: Begun::new(),
+            ended: None,
             races: 0,
             idle: HashMap::new(),
             wants: HashMap::new(),

@@ -41,6 +41,7 @@ use crate::{
 mod advance;
 mod conditions;
 mod desks;
+mod expiry;
 mod memory;
 mod orders;
 pub(crate) mod places;
@@ -136,6 +137,7 @@ pub async fn reconcile(seen: Arc<Workflow>, context: Arc<Context>) -> Result<Act
         context: &context,
         workflow,
         memory: &mut memory,
+        expires: None,
     };
     match Box::pin(pass.run()).await {
         // What is true has been read: nothing is to be waited for.
@@ -155,13 +157,18 @@ struct Pass<'a> {
     context: &'a Context,
     workflow: Arc<Workflow>,
     memory: &'a mut Memory,
+    /// When the run is to be deleted, if it has ended and is not kept.
+    expires: Option<Duration>,
 }
 
 impl Pass<'_> {
     async fn run(&mut self) -> Result<Action, WorkflowError> {
         let now = Timestamp::now();
+        if let Some(left) = expiry::expire(self.context, &self.workflow, self.memory, now).await? {
+            self.expires = Some(left);
+        }
         let Some(status) = self.accept(now).await? else {
-            return Ok(Action::await_change());
+            return Ok(self.expires.map_or_else(Action::await_change, Action::requeue));
         };
         let pools = pools::of(self.context, &self.workflow)?;
         let mut desks = self.desks(&pools);
@@ -539,7 +546,8 @@ impl Pass<'_> {
             let uid = names::uid(self.workflow.as_ref());
             let own = names::pool(&self.workflow.name_any(), &uid);
             let waits = |view: &DeskView| view.has(&uid) || view.worker.spec.pool.starts_with(&own);
-            return if desks.0.iter().any(waits) { TICK } else { REST };
+            let rest = if desks.0.iter().any(waits) { TICK } else { REST };
+            return self.expires.map_or(rest, |left| left.min(rest));
         }
         let idle = desks
             .0

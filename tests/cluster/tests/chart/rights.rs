@@ -12,9 +12,10 @@ use crate::api::{PATIENCE, find, helm_on, send, until};
 use crate::helm::{NAMESPACE, printed, repository};
 
 /// What the operator does, as its code does it.
-const OPERATES: [(&str, &str); 28] = [
+const OPERATES: [(&str, &str); 29] = [
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
+    ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x/status"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x"),
@@ -44,9 +45,8 @@ const OPERATES: [(&str, &str); 28] = [
 ];
 
 /// What nobody has to give it.
-const DOES_NOT: [(&str, &str); 16] = [
+const DOES_NOT: [(&str, &str); 15] = [
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
-    ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workers/x/status"),
     ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
     ("PUT", "/apis/coordination.k8s.io/v1/namespaces/NS/leases/x"),

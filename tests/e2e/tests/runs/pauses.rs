@@ -1,6 +1,6 @@
 //! Failures beyond what may be: a pause, its end, and what failed tried again.
 
-use braid_e2e::{Ended, Home, root};
+use braid_e2e::{Ended, Home, braid, root};
 use serde_json::{Value, json};
 
 /// The results of a step as they are stored, with all that they are folded from.
@@ -119,6 +119,34 @@ fn a_failed_run_is_opened_again_with_what_is_behind() {
     assert_eq!(json!(200), ended.document["outputs"]["n"]);
     assert_eq!((200, 200, 0), ended.counts("work"));
     assert_eq!("Failed Succeeded", home.shell("xargs < phases"));
+}
+
+/// A run below the default root is removed by the next one once its time is over, and not if it is to be kept.
+#[test]
+fn ended_runs_go_when_their_time_is_over() {
+    let home = Home::default();
+    let spec = |ttl: Value| json!({"ttl": ttl, "steps": [{"name": "a", "run": {"script": ":"}}]});
+    for (name, ttl) in [
+        ("short", json!({"afterSuccess": "10ms"})),
+        ("long", json!({"afterSuccess": "1h"})),
+        ("kept", json!({"afterFailure": "1s"})),
+    ] {
+        home.workflow(name, &spec(ttl));
+    }
+    let run = |name: &str| {
+        let script = format!(
+            "XDG_STATE_HOME=\"$PWD/state\" '{}' run {name}.json --progress plain 2>&1",
+            braid().display()
+        );
+        home.shell(&script)
+    };
+    let there = || home.shell("ls state/braid | sed 's/-[0-9a-f]*$//' | sort | xargs");
+    run("short");
+    assert_eq!("short", there());
+    run("long");
+    run("kept");
+    let told = run("kept");
+    assert_eq!("kept kept long", there(), "{told}");
 }
 
 #[test]
