@@ -437,3 +437,36 @@ pub struct StepResult {
     #[schemars(length(max = 262_144))]
     pub state: String,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read_back(value: &Value) -> Value {
+        let result = StepResult {
+            value: Some(value.clone()),
+            ..StepResult::default()
+        };
+        let read: StepResult = serde_json::from_str(&serde_json::to_string(&result).unwrap()).unwrap();
+        read.value.unwrap()
+    }
+
+    /// Otherwise what a server gives back would not be what it was given, and the write would be refused as not kept, for ever.
+    #[test]
+    fn a_double_that_many_readers_miss() {
+        for double in [194_269.150_000_000_08, 10_353.0 / 545.0] {
+            assert_eq!(json!(double), read_back(&json!(double)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_read_back_as_they_were_written(double in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO) {
+            prop_assert_eq!(json!(double), read_back(&json!(double)));
+        }
+    }
+}
