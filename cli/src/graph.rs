@@ -9,6 +9,7 @@ use braid_crds::{
     Workflow,
     workflow::{AfterRule, Over, Step},
 };
+use braid_engine::dag::before;
 use kube::ResourceExt as _;
 
 use crate::{
@@ -49,6 +50,10 @@ pub fn graph(args: &GraphArgs) -> Result<Exit, Failure> {
 /// What a step runs over, when, how often: the facts that decide how it goes.
 fn facts(step: &Step) -> Vec<String> {
     let mut facts = vec![over(step.over.as_ref())];
+    if !step.writes.is_empty() {
+        let data: Vec<&str> = step.writes.iter().map(|write| write.data.as_str()).collect();
+        facts.push(format!("writes {}", data.join(", ")));
+    }
     if let Some(rule) = step.after_rule.filter(|rule| *rule != AfterRule::AllSucceeded) {
         facts.push(format!("{rule:?}"));
     }
@@ -105,7 +110,7 @@ fn drawing(workflow: &Workflow) -> String {
         seen: BTreeSet::new(),
         text: format!("{}\n", workflow.name_any()),
     };
-    let roots = |finally: bool| move |step: &&Step| step.finally == finally && step.after.is_empty();
+    let roots = |finally: bool| move |step: &&Step| step.finally == finally && before(steps, step).is_empty();
     let ordinary: Vec<&Step> = steps.iter().filter(roots(false)).collect();
     drawn.children(&ordinary, "");
     let last: Vec<&Step> = steps.iter().filter(roots(true)).collect();
@@ -133,14 +138,15 @@ impl<'a> Drawing<'a> {
                 continue;
             }
             let mut facts = facts(step);
-            if step.after.len() > 1 {
-                facts.insert(1, format!("after {}", step.after.join(", ")));
+            let others = before(self.steps, step);
+            if others.len() > 1 {
+                facts.insert(1, format!("after {}", others.join(", ")));
             }
             let _ = writeln!(self.text, "  {}", facts.join("; "));
             let after: Vec<&'a Step> = self
                 .steps
                 .iter()
-                .filter(|other| other.after.contains(&step.name))
+                .filter(|other| before(self.steps, other).contains(&step.name.as_str()))
                 .collect();
             self.children(&after, &format!("{indent}{below}"));
         }
@@ -211,13 +217,12 @@ enum Edge {
 /// Who comes after whom; of a step that is `finally` only what no other step comes after.
 fn edges(workflow: &Workflow) -> Vec<(&str, &str, Edge)> {
     let steps = &workflow.spec.steps;
-    let is_last = |name: &str| !steps.iter().any(|step| step.after.iter().any(|before| before == name));
+    let is_last = |name: &str| !steps.iter().any(|step| before(steps, step).contains(&name));
     let mut edges = Vec::new();
     for step in steps {
-        for before in &step.after {
-            edges.push((before.as_str(), step.name.as_str(), Edge::After));
-        }
-        if step.finally && step.after.is_empty() {
+        let before = before(steps, step);
+        edges.extend(before.iter().map(|before| (*before, step.name.as_str(), Edge::After)));
+        if step.finally && before.is_empty() {
             let others = steps.iter().filter(|other| !other.finally && is_last(&other.name));
             edges.extend(others.map(|other| (other.name.as_str(), step.name.as_str(), Edge::Finally)));
         }

@@ -34,6 +34,12 @@ struct Planned {
     first: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     reads: BTreeMap<String, Side>,
+    /// What is read beside and does not exist yet, and which step writes it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reads_later: BTreeMap<String, String>,
+    /// What is written, and where.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    writes: BTreeMap<String, String>,
     /// Why it cannot be planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -104,7 +110,13 @@ fn of_step(workflow: &Workflow, step: &Step, scope: &Scope, ground: &Ground, fir
         }
     };
     let over = step.over.as_ref();
-    if let Some(source) = &card.source.files {
+    if let Some(by) = card.source.files.as_ref().and_then(|source| source.written_by.as_ref()) {
+        planned.later = true;
+        planned.first = vec![format!(
+            "it reads what step {} has written to {} by then",
+            by.step, by.data
+        )];
+    } else if let Some(source) = &card.source.files {
         match survey::partitions(source, ground, first) {
             Ok(found) => {
                 planned.partitions = Some(found.partitions);
@@ -124,7 +136,16 @@ fn of_step(workflow: &Workflow, step: &Step, scope: &Scope, ground: &Ground, fir
     } else {
         planned.partitions = Some(1);
     }
+    planned.writes = card
+        .writes
+        .iter()
+        .map(|write| (write.data.clone(), write.url.clone()))
+        .collect();
     for read in card.reads.iter().flat_map(|reads| &reads.data) {
+        if let Some(by) = &read.written_by {
+            planned.reads_later.insert(read.data.clone(), by.step.clone());
+            continue;
+        }
         match survey::read(read, ground) {
             Ok((files, bytes)) => drop(planned.reads.insert(read.data.clone(), Side { files, bytes })),
             Err(error) => {
@@ -201,6 +222,12 @@ fn lines(planned: &Planned) -> Vec<String> {
             many(side.files, "file"),
             many(side.bytes, "byte")
         ));
+    }
+    for (data, step) in &planned.reads_later {
+        lines.push(format!("  every worker gets {data}, which step {step} writes"));
+    }
+    for (data, url) in &planned.writes {
+        lines.push(format!("  writes {data}: files in {}", text::printable(url)));
     }
     lines
 }

@@ -10,6 +10,18 @@ pub const DATA: usize = 32;
 pub const AFTER: usize = 16;
 /// Entries of `reads`.
 pub const READS: usize = 16;
+/// Entries of `writes`.
+pub const WRITES: usize = 8;
+/// Files that one attempt may write.
+pub const WRITTEN_FILES: usize = 10_000;
+/// Bytes of the path of a file that an attempt writes, below its data.
+pub const WRITTEN_PATH_BYTES: usize = 1_024;
+/// Counted shards of one step whose files wait to be published; with more, no work of the step is handed out.
+pub const UNPUBLISHED: usize = 64;
+/// Counted shards that one worker is told to publish at once.
+pub const PUBLISHED_AT_ONCE: usize = 16;
+/// Shards under which the files of one commit may lie: its own, and those whose running partitions it adopted.
+pub const OUTPUT_SHARDS: usize = 8;
 /// Results of one step.
 pub const RESULTS: usize = 32;
 /// Outputs of one workflow.

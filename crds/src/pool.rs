@@ -110,6 +110,9 @@ pub struct DataVolume {
     pub name: String,
     /// Where they are.
     pub volume: FilesVolume,
+    /// Whether steps write there; else it is mounted read-only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable: bool,
 }
 
 impl PodClass {

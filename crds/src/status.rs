@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CardDigest, Intervals, PartitionRange, PlanDigest, Round, schema, worker::Fatal};
+use crate::{
+    CardDigest, Intervals, PartitionRange, PlanDigest, Round, schema,
+    worker::{Fatal, Written},
+};
 
 /// What a run has done.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -239,6 +242,14 @@ pub struct StepStatus {
     /// The rounds of a step that repeats; absent until the first has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat: Option<RepeatStatus>,
+    /// Counted shards whose files are not published yet: the step does not end before they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub unpublished: Vec<Written>,
+    /// Nothing is counted any more: once all files are published, what lost attempts left is removed. Absent before, and of steps that
+    /// write nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
     /// Nothing is folded any more.
     #[serde(default)]
     pub closed: bool,
@@ -252,6 +263,15 @@ pub struct StepStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// What becomes of files that attempts left and nobody counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Sweep {
+    /// A worker is to remove them.
+    Due,
+    /// They are gone.
+    Done,
 }
 
 /// The pinned plan of a step.
@@ -376,7 +396,7 @@ impl Suspect {
 #[serde(rename_all = "camelCase")]
 pub struct FailureCause {
     /// In CamelCase: `Exit1`, `Signal9`, `Timeout`, `OutOfMemory`, `NotRunnable`, `BadResult`, `ResultTooLarge`, `InputChanged`,
-    /// `WorkerDied`.
+    /// `OutputExists`, `BadOutput`, `OutputNotStored`, `WorkerDied`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// Partitions that failed for good by it.

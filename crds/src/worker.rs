@@ -77,7 +77,7 @@ pub struct WorkerSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("self.start == oldSelf.start && self.end == oldSelf.end && self.run == oldSelf.run && self.mode == oldSelf.mode && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts) && has(self.history) == has(oldSelf.history) && (!has(self.history) || self.history == oldSelf.history)", "a shard is immutable but for its budget and its seal"),
+    validation = ("self.start == oldSelf.start && self.end == oldSelf.end && self.run == oldSelf.run && self.mode == oldSelf.mode && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts) && has(self.publish) == has(oldSelf.publish) && has(self.history) == has(oldSelf.history) && (!has(self.history) || self.history == oldSelf.history)", "a shard is immutable but for its budget and its seal"),
     validation = ("self.seal || !oldSelf.seal", "a seal is for ever"),
     validation = ("self.budgetMillis <= oldSelf.budgetMillis", "a budget may only shrink"),
     validation = ("self.start < self.end", "a shard has at least one partition")
@@ -109,6 +109,9 @@ pub struct ShardSpec {
     /// What its only partition went through before; of single deferred partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// What is to be published; of shards of mode `Publish`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publication>,
 }
 
 /// What a partition went through before.
@@ -164,6 +167,47 @@ pub enum Mode {
     Twin,
     /// Not partitions: list the data and write the plan.
     Plan,
+    /// Not partitions: publish files of shards that were counted.
+    Publish,
+}
+
+/// What a shard of mode `Publish` is to do. Any number of workers may do the same at any time.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    /// The counted shards whose files become visible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub entries: Vec<Written>,
+    /// Nothing of the step runs or is counted any more: what attempts have left is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sweep: bool,
+}
+
+/// The files of a counted shard, under the names of the attempts that wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// The uid of the Worker that had the shard.
+    #[schemars(length(max = 63))]
+    pub worker: String,
+    /// The shard.
+    pub shard: ShardId,
+    /// The start that ran it.
+    #[serde(rename = "for")]
+    pub start_id: StartId,
+    /// Which partitions wrote files, and under which shards these lie.
+    #[schemars(length(max = 8))]
+    pub outputs: Vec<Outputs>,
+}
+
+/// Partitions that succeeded and wrote files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Outputs {
+    /// The shard that they were started for: part of the names of their files.
+    pub shard: ShardId,
+    /// Which.
+    pub partitions: Intervals,
 }
 
 /// What became of a shard.
@@ -224,6 +268,10 @@ pub struct Card {
     /// What all partitions read beside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<ReadsSource>,
+    /// Where the files go that partitions write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub writes: Vec<CardWrite>,
     /// What is made of results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -243,6 +291,18 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RetryRule>,
+}
+
+/// Data that partitions write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CardWrite {
+    /// The data's name.
+    #[schemars(length(max = 30))]
+    pub data: String,
+    /// The directory, evaluated.
+    #[schemars(length(max = 4096))]
+    pub url: String,
 }
 
 /// An evaluated environment variable.
@@ -309,9 +369,23 @@ pub struct FilesSource {
     /// How the bytes divide into records.
     #[serde(default, skip_serializing_if = "CardFormat::is_text")]
     pub format: CardFormat,
+    /// The step of the same run that wrote them: then `url` is a directory, and what that step published there is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<WrittenBy>,
     /// In how many `Plan` objects the list is; 0 in a shard that makes the plan.
     #[serde(default)]
     pub chunks: i32,
+}
+
+/// Who wrote data that a step reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WrittenBy {
+    /// The step.
+    #[schemars(length(max = 30))]
+    pub step: String,
+    /// The data, as that step names it.
+    #[schemars(length(max = 30))]
+    pub data: String,
 }
 
 /// Files that all partitions read, whole, from the plan.
@@ -340,6 +414,9 @@ pub struct ReadSource {
     /// How the bytes divide into records.
     #[serde(default, skip_serializing_if = "CardFormat::is_text")]
     pub format: CardFormat,
+    /// As of `FilesSource`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<WrittenBy>,
 }
 
 /// How the bytes of files divide into records. Text is what a card says that says nothing: cards of older operators have no
@@ -497,6 +574,11 @@ pub struct ShardStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub deferred: Vec<Deferred>,
+    /// Partitions of `[start, cursor)` that succeeded and wrote files. Those are durable under their attempts' names, and visible once
+    /// the commit is counted and published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub outputs: Vec<Outputs>,
     /// Attempts that were followed by another.
     #[serde(default)]
     pub retried: u64,

@@ -42,7 +42,7 @@ pub struct WorkflowSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "params are immutable: create another Workflow"))]
     pub params: Vec<Param>,
-    /// Data that steps read.
+    /// Data that steps read and write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "data are immutable: create another Workflow"))]
@@ -210,7 +210,7 @@ pub struct Param {
     pub description: Option<String>,
 }
 
-/// Data by name. Its kind is its synchronisation: files are read only, listed once and pinned.
+/// Data by name. Its kind is its synchronisation: files are listed once and pinned; those that a step writes are new, and never replace others.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Data {
@@ -230,7 +230,8 @@ pub struct Files {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<FilesVolume>,
     /// A path with `*`, `**`, `?`, `[..]` and `{a,b}`; `$( )` is an expression. Below the root of the volume, if there is one;
-    /// else, on a laptop, absolute or below the directory of the run, and a leading `~/` is the home directory.
+    /// else, on a laptop, absolute or below the directory of the run, and a leading `~/` is the home directory. Of data that a step
+    /// writes: a directory, without wildcards; it need not be there.
     #[schemars(length(min = 1, max = 1024))]
     pub url: String,
     /// How the bytes divide into records; absent: they do not, files are given whole and as they are.
@@ -317,7 +318,9 @@ impl Format {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure) && has(self.writes) == has(oldSelf.writes)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("!has(self.writes) || !(has(self.run.serve) || has(self.run.__function__))", "programs that live on cannot write data: writes goes with a process for each partition"),
+    validation = ("!has(self.writes) || !has(self.repeat)", "a step that repeats cannot write data: each round would write the same files"),
     validation = ("!has(self.afterRule) || (has(self.after) && self.after.size() > 0)", "afterRule speaks of the steps in after: name some, or leave it out")
 )]
 pub struct Step {
@@ -356,6 +359,12 @@ pub struct Step {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]), validation = ("self == oldSelf", "reads are immutable: create another Workflow"))]
     pub reads: Vec<ReadRef>,
+    /// Data that partitions write: files below `$BRAID_OUT/<DATA>/`, visible once their partition is counted. The url of the data is then a
+    /// directory. Each data is written by one step; steps that read it come after that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]), validation = ("self == oldSelf", "writes are immutable: create another Workflow"))]
+    pub writes: Vec<WriteRef>,
     /// What is made of the partitions' results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -416,6 +425,15 @@ pub enum OnFailure {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadRef {
+    /// The name of data.
+    #[schemars(length(min = 1, max = 30))]
+    pub data: String,
+}
+
+/// Data that the partitions of a step write.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteRef {
     /// The name of data.
     #[schemars(length(min = 1, max = 30))]
     pub data: String,
@@ -888,6 +906,12 @@ pub enum RetryReason {
     Http,
     /// A program that lives on did not answer as agreed.
     BadAnswer,
+    /// It wrote a file whose name is taken.
+    OutputExists,
+    /// What it wrote cannot be a file of data.
+    BadOutput,
+    /// What it wrote could not be stored.
+    OutputNotStored,
 }
 
 /// What a failed attempt means.
@@ -942,6 +966,7 @@ const _: () = {
     );
     assert!(
         limits::READS == 16
+            && limits::WRITES == 8
             && limits::CONCURRENCY == 256
             && limits::KEYS == 50_000
             && limits::PARTITIONS == 1_099_511_627_776

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use braid_crds::{
     CardDigest, WorkflowSpec, limits,
     status::PlanRef,
-    worker::{Card, CardEnv, FilesSource, ItemsSource, RangeSource, ReadSource, ReadsSource, Source},
+    worker::{
+        Card, CardEnv, CardWrite, FilesSource, ItemsSource, RangeSource, ReadSource, ReadsSource, Source, WrittenBy,
+    },
     workflow::{Data, Over, ReadRef, Retry, Step},
 };
 use serde_json::Value;
@@ -102,8 +104,9 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         code: run.code.clone(),
         env: env(step, scope)?,
         concurrency: run.concurrency.unwrap_or(1),
-        source: source(&spec.data, step.over.as_ref(), plan, scope)?,
-        reads: reads(&spec.data, &step.reads, plan, scope)?,
+        source: source(spec, step.over.as_ref(), plan, scope)?,
+        reads: reads(spec, &step.reads, plan, scope)?,
+        writes: writes(spec, step, scope)?,
         results: reduce::declared(&step.results),
         attempts: retry.and_then(|retry| retry.attempts).unwrap_or(1),
         backoff_initial_millis: initial,
@@ -167,7 +170,41 @@ fn env(step: &Step, scope: &Scope) -> Result<Vec<CardEnv>, CardError> {
         .collect()
 }
 
-fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Scope) -> Result<Source, CardError> {
+/// Where the partitions' files go, in the order of the data's names.
+fn writes(spec: &WorkflowSpec, step: &Step, scope: &Scope) -> Result<Vec<CardWrite>, CardError> {
+    let mut names: Vec<&str> = step.writes.iter().map(|write| write.data.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let write = |name: &str| {
+        let (_, url) = located(&spec.data, name, scope)?;
+        Ok(CardWrite {
+            data: name.to_owned(),
+            url,
+        })
+    };
+    names.into_iter().map(write).collect()
+}
+
+/// The step that writes data.
+#[must_use]
+pub fn writer<'a>(spec: &'a WorkflowSpec, data: &str) -> Option<&'a Step> {
+    let writes = |step: &&Step| step.writes.iter().any(|write| write.data == data);
+    spec.steps.iter().find(writes)
+}
+
+fn written_by(spec: &WorkflowSpec, data: &str) -> Option<WrittenBy> {
+    writer(spec, data).map(|step| WrittenBy {
+        step: step.name.clone(),
+        data: data.to_owned(),
+    })
+}
+
+fn source(
+    spec: &WorkflowSpec,
+    over: Option<&Over>,
+    plan: Option<&PlanRef>,
+    scope: &Scope,
+) -> Result<Source, CardError> {
     let mut source = Source::default();
     let Some(over) = over else { return Ok(source) };
     let chunks = plan.map_or(0, |plan| plan.chunks);
@@ -181,7 +218,7 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
         source.items = Some(ItemsSource { chunks });
     }
     if let Some(name) = &over.data {
-        let (data, url) = located(data, name, scope)?;
+        let (data, url) = located(&spec.data, name, scope)?;
         let split = over.split.as_ref();
         let number = |count: Option<i32>| u64::try_from(count.unwrap_or(0)).unwrap_or(0);
         source.files = Some(FilesSource {
@@ -193,6 +230,7 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
             rows: number(split.and_then(|split| split.rows)),
             row_groups: number(split.and_then(|split| split.row_groups)),
             format: data.files.format.into(),
+            written_by: written_by(spec, name),
             chunks,
         });
     }
@@ -201,7 +239,7 @@ fn source(data: &[Data], over: Option<&Over>, plan: Option<&PlanRef>, scope: &Sc
 
 /// The side inputs, in the order of their names: a plan has them so.
 fn reads(
-    data: &[Data],
+    spec: &WorkflowSpec,
     reads: &[ReadRef],
     plan: Option<&PlanRef>,
     scope: &Scope,
@@ -213,11 +251,12 @@ fn reads(
     names.sort_unstable();
     names.dedup();
     let source = |name: &str| {
-        let (data, url) = located(data, name, scope)?;
+        let (data, url) = located(&spec.data, name, scope)?;
         Ok(ReadSource {
             data: name.to_owned(),
             url,
             format: data.files.format.into(),
+            written_by: written_by(spec, name),
         })
     };
     Ok(Some(ReadsSource {

@@ -1,6 +1,7 @@
 //! The order of steps: which may start, which never will, and what that makes of the run.
 //!
-//! A step starts when all in its `after` have ended and its `afterRule` is met by how they ended; if it can no longer be met,
+//! A step comes after the steps in its `after`, and after those that write data that it reads. It starts when all of these have ended
+//! and its `afterRule` is met by how they ended; if it can no longer be met,
 //! the step is skipped, and the other branches go on. Everything is computed from the phases and the causes of skips, so a new
 //! operator needs nothing else. A step that is `finally` waits, besides, until all that are not have ended. What is decided never depends on which of several steps ended first.
 
@@ -79,6 +80,27 @@ pub enum Readiness {
     },
 }
 
+/// The data that a step reads: what it runs over, and what it reads beside.
+pub fn inputs(step: &Step) -> impl Iterator<Item = &str> {
+    let over = step.over.as_ref().and_then(|over| over.data.as_deref());
+    over.into_iter().chain(step.reads.iter().map(|read| read.data.as_str()))
+}
+
+/// The steps that a step comes after: those in its `after`, then those that write data that it reads.
+#[must_use]
+pub fn before<'a>(steps: &'a [Step], step: &'a Step) -> Vec<&'a str> {
+    let mut before: Vec<&str> = step.after.iter().map(String::as_str).collect();
+    for data in inputs(step) {
+        let writes = |other: &&Step| other.writes.iter().any(|write| write.data == data);
+        for writer in steps.iter().filter(writes) {
+            if !before.contains(&writer.name.as_str()) {
+                before.push(&writer.name);
+            }
+        }
+    }
+    before
+}
+
 impl Dag {
     /// Orders the steps.
     pub fn new(steps: &[Step]) -> Result<Self, DagError> {
@@ -99,11 +121,11 @@ impl Dag {
             node.behind = ordinary().collect();
         }
         for (index, step) in steps.iter().enumerate() {
-            for name in &step.after {
-                let before = steps.iter().position(|other| other.name == *name);
+            for name in before(steps, step) {
+                let before = steps.iter().position(|other| other.name == name);
                 let before = before.ok_or_else(|| DagError::Unknown {
                     step: step.name.clone(),
-                    after: name.clone(),
+                    after: name.to_owned(),
                 })?;
                 if let Some(node) = nodes.get_mut(index)
                     && !node.after.contains(&before)

@@ -80,8 +80,20 @@ pub fn difference(asked: &PodClass, pods: &PodClass) -> Option<Difference> {
             return Some(Difference::new(field, missing, like));
         }
     }
-    let missing = asked.data.iter().find(|data| !pods.data.contains(data))?;
-    let volume = |data: &braid_crds::DataVolume| serde_json::to_value(&data.volume).unwrap_or_default();
+    let there = |data: &braid_crds::DataVolume| {
+        let fits = |there: &braid_crds::DataVolume| {
+            there.name == data.name && there.volume == data.volume && (there.writable || !data.writable)
+        };
+        pods.data.iter().any(fits)
+    };
+    let missing = asked.data.iter().find(|data| !there(data))?;
+    let volume = |data: &braid_crds::DataVolume| {
+        let mut volume = serde_json::to_value(&data.volume).unwrap_or_default();
+        if let (true, Some(fields)) = (data.writable, volume.as_object_mut()) {
+            fields.insert("writable".into(), true.into());
+        }
+        volume
+    };
     let like = pods.data.iter().find(|there| there.name == missing.name).map(volume);
     let field = format!("the volume of data {}", missing.name);
     Some(Difference::new(&field, &volume(missing), like.as_ref()))

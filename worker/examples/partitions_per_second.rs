@@ -56,6 +56,7 @@ fn program(case: &Case) -> Program {
         results_limit: case.results.then_some(32 << 10),
         sides: braid_worker::runner::Sides::default(),
         serve: None,
+        outputs: Vec::new(),
         uid: Arc::from("uid/bench"),
     }
 }
@@ -68,6 +69,7 @@ fn attempt(number: u64) -> Attempt {
         attempt: 1,
         item: Item::Number(number.cast_signed()),
         input: Input::None,
+        outlet: None,
         timeout: Some(Duration::from_mins(1)),
     }
 }

@@ -8,4 +8,5 @@ pub use planner::survey;
 mod reader;
 pub mod runner;
 pub mod shim;
+mod store;
 pub mod task;

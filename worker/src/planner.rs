@@ -21,7 +21,7 @@ use std::{
 use braid_crds::{
     GROUP, Plan as PlanObject, PlanSpec, VERSION,
     status::PlanRef,
-    worker::{Fatal, FilesSource, ReadsSource, RunRef},
+    worker::{Fatal, FilesSource, ReadsSource, RunRef, WrittenBy},
 };
 use braid_engine::{
     cover::{CoverError, ScanError, Split},
@@ -40,6 +40,7 @@ use crate::{
         InputError, modified_nanos,
         plans::{self, FetchError},
     },
+    store,
 };
 
 mod look;
@@ -235,6 +236,18 @@ impl Pattern {
         })
     }
 
+    /// The directory that a text names, which has no wildcards.
+    pub(crate) fn directory(text: &str) -> Result<PathBuf, PlanningError> {
+        let pattern = Self::new(text)?;
+        match pattern.glob {
+            None => Ok(PathBuf::from(pattern.text)),
+            Some(_) => Err(PlanningError::Pattern {
+                pattern: pattern.text,
+                problem: "a step writes there, so it is a directory and has no wildcards".into(),
+            }),
+        }
+    }
+
     /// What names are relative to.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -396,9 +409,10 @@ pub(crate) async fn plan(
     };
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
+    let uid = run.uid.clone();
     let encoded = tokio::task::spawn_blocking(move || {
         let plan = match (&order.files, body) {
-            (Some(source), _) => Plan::from(files(source, &ground, &stopped)?),
+            (Some(source), _) => Plan::from(files(source, &uid, &ground, &stopped)?),
             (None, Some(items)) => Plan::items(items)?,
             (None, None) => Plan::numbers(),
         };
@@ -407,7 +421,7 @@ pub(crate) async fn plan(
             Ok::<_, PlanningError>(Read {
                 data: read.data.as_str().into(),
                 format: read.format.into(),
-                files: Pattern::new(&read.url)?.list(&ground)?,
+                files: listed(&read.url, read.written_by.as_ref(), &uid, &ground)?,
             })
         });
         let plan = plan.reading(reads.collect::<Result<_, _>>()?)?;
@@ -422,11 +436,24 @@ pub(crate) async fn plan(
     Ok(encoded.reference().clone())
 }
 
+/// The files of a pattern, or those that a step of the same run has published. Blocks.
+fn listed(
+    url: &str,
+    written_by: Option<&WrittenBy>,
+    uid: &str,
+    ground: &Ground,
+) -> Result<Vec<PlannedFile>, PlanningError> {
+    match written_by {
+        Some(by) => store::list(ground, url, uid, by),
+        None => Pattern::new(url)?.list(ground),
+    }
+}
+
 /// Lists the files of a source and finds how they are cut. Blocks.
-fn files(source: &FilesSource, ground: &Ground, stop: &AtomicBool) -> Result<FilePlan, PlanningError> {
+fn files(source: &FilesSource, uid: &str, ground: &Ground, stop: &AtomicBool) -> Result<FilePlan, PlanningError> {
     let (split, format) = (Split::try_from(source)?, source.format.into());
     braid_engine::cover::check(format, split)?;
-    let files = Pattern::new(&source.url)?.list(ground)?;
+    let files = listed(&source.url, source.written_by.as_ref(), uid, ground)?;
     let found = look::into(&files, format, split, ground, stop)?;
     Ok(FilePlan::with(files, format, split, found)?)
 }

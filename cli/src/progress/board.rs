@@ -9,6 +9,7 @@ use braid_crds::{
     Workflow,
     status::{Phase, StepStatus},
 };
+use braid_engine::dag;
 use jiff::Timestamp;
 
 use crate::{
@@ -209,7 +210,9 @@ impl Board {
             let known = before.iter_mut().find(|row| row.name == name);
             let mut row = Row {
                 speed: known.map(|row| std::mem::take(&mut row.speed)).unwrap_or_default(),
-                after: spec.after.clone(),
+                after: (dag::before(&workflow.spec.steps, spec).into_iter())
+                    .map(str::to_owned)
+                    .collect(),
                 keyed: (spec.results.iter())
                     .filter(|result| result.keyed)
                     .map(|result| result.name.clone())

@@ -1,8 +1,10 @@
-//! The steps as a picture: columns by depth, an arrow for each `after`. Pure.
+//! The steps as a picture: columns by depth, an arrow from each step that another comes after. Pure.
 
 use std::{collections::HashMap, fmt::Write as _};
 
 use braid_crds::{Workflow, WorkflowStatus};
+
+use braid_engine::dag::before;
 
 use super::html::{class, text};
 use crate::{summary::in_order, text::count};
@@ -15,9 +17,9 @@ const DOWN: usize = 18;
 /// The picture.
 pub fn graph(workflow: &Workflow, status: &WorkflowStatus) -> String {
     let steps = &workflow.spec.steps;
-    let waits: Vec<(&str, &[String])> = steps
+    let waits: Vec<(&str, Vec<&str>)> = steps
         .iter()
-        .map(|step| (step.name.as_str(), step.after.as_slice()))
+        .map(|step| (step.name.as_str(), before(steps, step)))
         .collect();
     let depths = depths(&waits);
     let mut columns: Vec<Vec<&str>> = Vec::new();
@@ -55,8 +57,8 @@ pub fn graph(workflow: &Workflow, status: &WorkflowStatus) -> String {
         let Some((x, y)) = at.get(step.name.as_str()) else {
             continue;
         };
-        for before in &step.after {
-            let Some((from_x, from_y)) = at.get(before.as_str()) else {
+        for before in before(steps, step) {
+            let Some((from_x, from_y)) = at.get(before) else {
                 continue;
             };
             let (x0, y0, y1) = (from_x + WIDTH, from_y + HEIGHT / 2, y + HEIGHT / 2);
@@ -105,14 +107,14 @@ fn share(part: u64, whole: u64) -> u64 {
 }
 
 /// The longest way to each step. A step that waits for itself, which no server accepts, is not followed for ever.
-fn depths<'a>(steps: &[(&'a str, &'a [String])]) -> HashMap<&'a str, usize> {
+fn depths<'a>(steps: &[(&'a str, Vec<&'a str>)]) -> HashMap<&'a str, usize> {
     let mut depths: HashMap<&str, usize> = steps.iter().map(|(name, _)| (*name, 0)).collect();
     for _ in 0..depths.len() {
         let mut changed = false;
         for (name, after) in steps {
             let least = after
                 .iter()
-                .filter_map(|before| depths.get(before.as_str()))
+                .filter_map(|before| depths.get(*before))
                 .map(|depth| depth + 1)
                 .max()
                 .unwrap_or(0)
@@ -135,15 +137,13 @@ mod tests {
 
     #[test]
     fn a_step_is_behind_all_that_it_waits_for() {
-        let after = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let steps = [
-            ("d", after(&["b", "c"])),
-            ("a", after(&[])),
-            ("c", after(&["b"])),
-            ("b", after(&["a"])),
-            ("x", after(&["x"])),
+            ("d", vec!["b", "c"]),
+            ("a", vec![]),
+            ("c", vec!["b"]),
+            ("b", vec!["a"]),
+            ("x", vec!["x"]),
         ];
-        let steps: Vec<_> = steps.iter().map(|(name, after)| (*name, after.as_slice())).collect();
         let depths = depths(&steps);
         assert_eq!(
             [3, 0, 2, 1],

@@ -132,6 +132,7 @@ fn draw(svg: &mut String, bar: &Bar, steps: &[String], y: i64, first: i64, span:
             told.push_str(", beside a slow one");
         }
         Mode::Plan => told.push_str(", listing the data"),
+        Mode::Publish => told.push_str(", publishing files"),
     }
     match bar.first.end {
         End::Sealed => {}

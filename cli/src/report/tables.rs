@@ -169,7 +169,9 @@ pub fn slowest(shards: &Shards) -> Option<String> {
     let mut all: Vec<(&Shard, i64)> = shards
         .shards
         .iter()
-        .filter(|shard| shard.mode != Mode::Plan && shard.end != End::Open && shard.settled() > 0)
+        .filter(|shard| {
+            !matches!(shard.mode, Mode::Plan | Mode::Publish) && shard.end != End::Open && shard.settled() > 0
+        })
         .map(|shard| {
             let each = shard.millis().saturating_mul(1_000) / i64::try_from(shard.settled()).unwrap_or(i64::MAX);
             (shard, each)

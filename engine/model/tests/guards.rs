@@ -91,6 +91,7 @@ fn object(desk: &TinyDesk) -> Worker {
         seal: shard.seal,
         adopts: shard.adopts,
         history: shard.history,
+        publish: None,
     });
     let spec = WorkerSpec {
         pod_uid: "pod".into(),

@@ -118,6 +118,9 @@ fn names(rule: &RetryRule, reason: Reason) -> bool {
         Reason::Refused => RetryReason::Refused,
         Reason::Http(_) => RetryReason::Http,
         Reason::BadAnswer => RetryReason::BadAnswer,
+        Reason::OutputExists => RetryReason::OutputExists,
+        Reason::BadOutput => RetryReason::BadOutput,
+        Reason::OutputNotStored => RetryReason::OutputNotStored,
         Reason::WorkerDied | Reason::Other => return false,
     };
     rule.reasons.contains(&named)

@@ -31,6 +31,12 @@ pub enum Reason {
     Http(u16),
     /// A long-lived program did not answer as agreed.
     BadAnswer,
+    /// It wrote a file whose name is taken.
+    OutputExists,
+    /// What it wrote cannot be a file of data: a link, a name that is not text, too many.
+    BadOutput,
+    /// What it wrote could not be stored.
+    OutputNotStored,
     /// Its worker or shim died with it, as often as is tolerated.
     WorkerDied,
     /// Any other: of a newer version, or one of many that a status has no room to name.
@@ -38,7 +44,7 @@ pub enum Reason {
 }
 
 /// The reasons without a number.
-const NAMED: [(Reason, &str); 12] = [
+const NAMED: [(Reason, &str); 15] = [
     (Reason::Timeout, "Timeout"),
     (Reason::OutOfMemory, "OutOfMemory"),
     (Reason::NotRunnable, "NotRunnable"),
@@ -49,6 +55,9 @@ const NAMED: [(Reason, &str); 12] = [
     (Reason::Error, "Error"),
     (Reason::Refused, "Refused"),
     (Reason::BadAnswer, "BadAnswer"),
+    (Reason::OutputExists, "OutputExists"),
+    (Reason::BadOutput, "BadOutput"),
+    (Reason::OutputNotStored, "OutputNotStored"),
     (Reason::WorkerDied, "WorkerDied"),
     (Reason::Other, "Other"),
 ];
@@ -69,6 +78,8 @@ impl Reason {
             | Self::ResultTooLarge
             | Self::InputChanged
             | Self::Refused
+            | Self::OutputExists
+            | Self::BadOutput
             | Self::WorkerDied => false,
             Self::Http(status) => status >= 500 || status == 429,
             _ => true,

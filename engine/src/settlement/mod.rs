@@ -3,15 +3,17 @@
 //! Everything here merges exactly associatively and commutatively, so the status of a run does not depend on the split,
 //! the order or the re-runs of its partitions. The one limit is the table of causes, see [`Causes`].
 
+use std::collections::BTreeMap;
+
 use braid_crds::{
-    Intervals, PartitionRange, limits,
+    Intervals, PartitionRange, ShardId, limits,
     status::{PlanRef, StepStatus},
-    worker::{CardResult, Fatal, ShardStatus},
+    worker::{CardResult, Fatal, Outputs, ShardStatus},
     workflow::ResultSpec,
 };
 
 use crate::{
-    protocol::{Content, close::Failures},
+    protocol::{Content, close::Failures, publish},
     reduce::{self, Contribution, Fold, RawResults, ReduceError},
     retry::Reason,
 };
@@ -27,6 +29,8 @@ pub struct Settlement {
     failed: Intervals,
     causes: Causes,
     retried: u64,
+    /// Partitions that wrote files, by the shard that they were started for.
+    outputs: BTreeMap<ShardId, Intervals>,
     plan: Option<PlanRef>,
     fatal: Option<Fatal>,
 }
@@ -76,6 +80,18 @@ impl Settlement {
             .insert(PartitionRange::new(partition, partition.saturating_add(1)));
         self.causes.add(partition, reason, attempts, message);
         true
+    }
+
+    /// Notes that a partition that succeeded wrote files, which lie under the name of the shard that it was started for.
+    pub fn wrote(&mut self, shard: ShardId, partition: u64) {
+        let range = PartitionRange::new(partition, partition.saturating_add(1));
+        self.outputs.entry(shard).or_default().insert(range);
+    }
+
+    /// Whether a commit can name files of one more partition, started for that shard.
+    #[must_use]
+    pub fn has_room_for_outputs(&self, shard: ShardId) -> bool {
+        self.outputs.contains_key(&shard) || self.outputs.len() < limits::OUTPUT_SHARDS
     }
 
     /// Counts attempts that were followed by another.
@@ -141,8 +157,12 @@ impl Settlement {
     pub fn encoded_len(&self) -> usize {
         let failed = intervals_len_at_most(&self.failed);
         let fatal = self.fatal.as_ref().map_or(0, |fatal| 120 + fatal.message.len() * 6);
+        let outputs = self
+            .outputs
+            .values()
+            .map(|partitions| 64 + intervals_len_at_most(partitions));
         // The entry's own fields, and a plan's.
-        let fields = 512;
+        let fields = 512 + outputs.sum::<usize>();
         self.fold.encoded_len() + failed + self.causes.len_at_most() + fatal + fields
     }
 
@@ -177,17 +197,21 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            outputs: (status.outputs.iter())
+                .map(|outputs| (outputs.shard, outputs.partitions.clone()))
+                .collect(),
             plan: status.plan.clone(),
             fatal: status.fatal.clone(),
         })
     }
 
-    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`, `plan`, `fatal`.
+    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`, `outputs`, `plan`, `fatal`.
     pub fn write_to_shard_status(&self, status: &mut ShardStatus) {
         status.partials = self.fold.encode();
         status.failed.clone_from(&self.failed);
         status.failures = self.causes.commonest();
         status.retried = self.retried;
+        status.outputs = publish::Outputs::outputs(self);
         status.plan.clone_from(&self.plan);
         status.fatal.clone_from(&self.fatal);
     }
@@ -199,6 +223,8 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            // The record has them beside, each with the start that wrote it.
+            outputs: BTreeMap::new(),
             plan: None,
             fatal: status.stopping.clone(),
         })
@@ -257,6 +283,10 @@ impl Content for Settlement {
         self.failed = failed;
         self.causes.merge(&other.causes);
         self.retried = self.retried.saturating_add(other.retried);
+        for (shard, partitions) in &other.outputs {
+            let known = self.outputs.entry(*shard).or_default();
+            *known = known.union(partitions);
+        }
         let digest = |plan: &Option<PlanRef>| plan.as_ref().map(|plan| plan.digest.clone());
         if digest(&other.plan) > digest(&self.plan) {
             self.plan.clone_from(&other.plan);
@@ -273,11 +303,34 @@ impl Content for Settlement {
 
     fn fits(&self, other: &Self) -> bool {
         // The merged one is at most as long as both together; only large ones are merged to see.
-        if self.encoded_len().saturating_add(other.encoded_len()) <= limits::PARTIAL_BYTES {
+        let shards = self.outputs.len() + other.outputs.len();
+        if self.encoded_len().saturating_add(other.encoded_len()) <= limits::PARTIAL_BYTES
+            && shards <= limits::OUTPUT_SHARDS
+        {
             return true;
         }
         let mut both = self.clone();
-        both.merge(other).is_ok() && both.encoded_len() <= limits::SHARD_BYTES && both.fold.fits().is_ok()
+        both.merge(other).is_ok()
+            && both.encoded_len() <= limits::SHARD_BYTES
+            && both.outputs.len() <= limits::OUTPUT_SHARDS
+            && both.fold.fits().is_ok()
+    }
+
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+}
+
+impl publish::Outputs for Settlement {
+    type Output = Outputs;
+
+    fn outputs(&self) -> Vec<Outputs> {
+        let outputs = self.outputs.iter();
+        let outputs = outputs.map(|(shard, partitions)| Outputs {
+            shard: *shard,
+            partitions: partitions.clone(),
+        });
+        outputs.collect()
     }
 }
 

@@ -15,6 +15,7 @@ mod programs;
 mod results;
 mod steps;
 mod texts;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,14 @@ pub enum Rule {
     UnknownData,
     /// `pool` names a pool that there is not.
     UnknownPool,
+    /// Data that two steps write.
+    WrittenTwice,
+    /// A step writes what it reads.
+    WritesInput,
+    /// Data that is written has a url with wildcards.
+    WritePattern,
+    /// Data that is written is on a volume that cannot be.
+    WriteVolume,
     /// A way to cut that the data's format has not.
     SplitFormat,
     /// A way to cut that packed files have not.
@@ -91,6 +100,10 @@ impl Rule {
             Self::Cycle,
             Self::UnknownData,
             Self::UnknownPool,
+            Self::WrittenTwice,
+            Self::WritesInput,
+            Self::WritePattern,
+            Self::WriteVolume,
             Self::SplitFormat,
             Self::SplitPacked,
             Self::PodClassTooLarge,

@@ -5,7 +5,7 @@ use braid_crds::{
     workflow::{Files, Matrix, Retry, RetryRule, Split, Step},
 };
 
-use super::{Problems, Rule, suggest};
+use super::{Problems, Rule, suggest, writes};
 use crate::{
     card,
     cover::{self, CoverError},
@@ -23,6 +23,7 @@ pub(super) fn check(spec: &WorkflowSpec, problems: &mut Problems) {
         named_all &= after(spec, step, &path, problems);
         over(spec, step, &path, problems);
         reads(spec, step, &path, problems);
+        named_all &= writes::check(spec, step, &path, problems);
         let results = step.results.iter().map(|result| result.name.as_str());
         problems.duplicates(&format!("{path}.results"), "results", results);
         let env = step.run.env.iter().map(|variable| variable.name.as_str());
@@ -44,9 +45,13 @@ pub(super) fn check(spec: &WorkflowSpec, problems: &mut Problems) {
     {
         problems.add(
             Rule::Cycle,
-            format!("spec.steps[{index}].after"),
+            if spec.steps.get(index).is_some_and(|step| step.after.is_empty()) {
+                format!("spec.steps[{index}]")
+            } else {
+                format!("spec.steps[{index}].after")
+            },
             format!("steps wait for each other in a circle: {}", names.join(" -> ")),
-            "take one of them out of an after",
+            "take one of them out of an after, or let it read other data",
         );
     }
 }
@@ -169,7 +174,7 @@ pub(super) fn defaults(spec: &WorkflowSpec, problems: &mut Problems) {
     }
 }
 
-fn unknown_data(spec: &WorkflowSpec, name: &str, path: String, problems: &mut Problems) {
+pub(super) fn unknown_data(spec: &WorkflowSpec, name: &str, path: String, problems: &mut Problems) {
     let help = suggest(name, "data", spec.data.iter().map(|data| data.name.as_str()));
     problems.add(Rule::UnknownData, path, format!("there is no data {name:?}"), help);
 }

@@ -414,7 +414,7 @@ fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], Templa
     }
     if let Some(mounts) = mounts.as_array_mut() {
         mounts.extend(class.data.iter().map(
-            |data| json!({"name": data_volume(data), "mountPath": format!("{DATA}/{}", data.name), "readOnly": true}),
+            |data| json!({"name": data_volume(data), "mountPath": format!("{DATA}/{}", data.name), "readOnly": !data.writable}),
         ));
     }
     Ok([

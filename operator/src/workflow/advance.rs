@@ -30,8 +30,11 @@ use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::is_cond
 use crate::pods::Death;
 
 mod pausing;
+mod published;
 mod retrying;
 mod rounds;
+
+pub(super) use published::is_same;
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;
@@ -153,7 +156,7 @@ impl Pass<'_> {
     /// A plan that a worker has made becomes the plan: the first that is seen.
     fn pin_plan(&mut self, step: &mut StepStatus) {
         for view in &self.view.desks.0 {
-            for (shard, commit) in view.plan_shards(&self.uid, &step.name, step.round) {
+            for (shard, commit) in view.shards_of(Mode::Plan, &self.uid, &step.name, step.round) {
                 let Some(commit) = commit.filter(|_| view.is_sealed(shard)) else {
                     continue;
                 };
@@ -177,6 +180,11 @@ impl Pass<'_> {
     }
 
     fn run(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
+        self.published(step);
+        if step.sweep.is_some() {
+            // Nothing is counted any more: its files may be gone.
+            return Ok(());
+        }
         let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
         let mut record = self.record(spec, step)?;
         let before = record.clone();
@@ -195,6 +203,7 @@ impl Pass<'_> {
                         .filter(|(_, _, verdict)| *verdict == Verdict::Fold)
                         .map(|(desk, id, _)| (*desk, *id)),
                 );
+                self.note_outputs(&verdicts, step);
             }
             Err(error) => {
                 record = before;
@@ -243,7 +252,7 @@ impl Pass<'_> {
                 continue;
             }
             let cursor = view.commit(shard.id).map_or(shard.start, |commit| commit.cursor.0);
-            if cursor >= shard.end || shard.mode == Mode::Plan {
+            if cursor >= shard.end || matches!(shard.mode, Mode::Plan | Mode::Publish) {
                 continue;
             }
             let window = if shard.mode == Mode::Suspect { 1 } else { SUSPECT_WINDOW };
@@ -295,7 +304,7 @@ impl Pass<'_> {
             step.phase,
             Phase::Planning | Phase::Running | Phase::Waiting | Phase::Suspended
         );
-        if !running || step.stopping.is_some() {
+        if !running || step.stopping.is_some() || step.sweep.is_some() {
             return;
         }
         // What `stopWhen` has ended is no longer late.
@@ -329,7 +338,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Ends a step that has nothing more to do: all sealed, all folded.
+    /// Ends a step that has nothing more to do: all sealed, all folded, all published.
     fn end(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
         let cancelled = is_cancelled(self.view.workflow, spec);
         let stopped = step.stopping.is_some() || step.satisfied || cancelled;
@@ -355,15 +364,15 @@ impl Pass<'_> {
         }
         let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
         let mut record = self.record(spec, step)?;
-        if close::close(
+        let closed = close::close(
             &mut record,
             total,
             stopped,
-            0,
+            step.unpublished.len(),
             self.view.desks.protocol().map(|(_, desk)| desk),
-        )
-        .is_err()
-        {
+        );
+        let counted = matches!(closed, Ok(()) | Err(close::Blocker::Unpublished));
+        if !(counted && self.is_swept(spec, step) && closed.is_ok()) {
             return Ok(());
         }
         let complete = step.ledger.len() >= total;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use braid_crds::{
-    Workflow, WorkflowStatus,
+    Workflow, WorkflowStatus, limits,
     status::{Phase, StepStatus, Summary},
 };
 use braid_engine::{dag, outputs};
@@ -195,6 +195,18 @@ fn why(status: &WorkflowStatus, hands: &Hands, now: Timestamp) -> (String, Strin
 }
 
 fn step_why(step: &StepStatus, now: Timestamp) -> (String, String) {
+    let settled = step.partitions.succeeded.saturating_add(step.partitions.failed);
+    let ends = step.stopping.is_some() || settled >= step.partitions.total;
+    let waiting = step.unpublished.len();
+    if waiting > 0 && (ends || waiting >= limits::UNPUBLISHED) {
+        return (
+            "Publishing".into(),
+            format!(
+                "{}: the files of {waiting} counted shards are being published",
+                step.name
+            ),
+        );
+    }
     if step.renewal.is_some() {
         return (
             "Retrying".into(),

@@ -68,9 +68,10 @@ impl DeskView {
         })
     }
 
-    /// Its shards of mode Plan of that step and round, with what was committed of them.
-    pub fn plan_shards(
+    /// Its shards of that mode, step and round, with what was committed of them.
+    pub fn shards_of(
         &self,
+        mode: Mode,
         uid: &str,
         step: &str,
         round: Round,
@@ -80,7 +81,7 @@ impl DeskView {
             .shards
             .iter()
             .filter(move |shard| {
-                shard.mode == Mode::Plan && shard.run.uid == uid && shard.run.step == step && shard.run.round == round
+                shard.mode == mode && shard.run.uid == uid && shard.run.step == step && shard.run.round == round
             })
             .map(|shard| (shard, self.commit(shard.id)))
     }

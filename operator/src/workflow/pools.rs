@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use braid_crds::{
     DataVolume, PodClass, Worker, WorkerPool, WorkerPoolSpec, Workflow,
-    status::{Phase, StepStatus, WorkflowStatus},
+    status::{Phase, StepStatus, Sweep, WorkflowStatus},
     worker::Fatal,
-    workflow::Step,
+    workflow::{Data, Step},
 };
 use braid_engine::scale::{Bounds, Kind, Load, demand, workers};
 use jiff::Timestamp;
@@ -83,14 +83,17 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
         Some(json!({"name": variable.name, "valueFrom": source}))
     });
     let over = step.over.as_ref().and_then(|over| over.data.as_ref());
-    let data = (workflow.spec.data.iter())
-        .filter(|declared| Some(&declared.name) == over || step.reads.iter().any(|read| read.data == declared.name));
+    let is_written = |declared: &Data| step.writes.iter().any(|write| write.data == declared.name);
+    let data = (workflow.spec.data.iter()).filter(|declared| {
+        Some(&declared.name) == over || step.reads.iter().any(|read| read.data == declared.name) || is_written(declared)
+    });
     PodClass {
         data: data
             .filter_map(|data| {
                 Some(DataVolume {
                     name: data.name.clone(),
                     volume: data.files.volume.clone()?,
+                    writable: is_written(data),
                 })
             })
             .collect(),
@@ -329,6 +332,17 @@ pub(crate) fn load(
     now: Timestamp,
 ) -> Option<Load> {
     let known = status.steps.iter().find(|known| known.name == step.name)?;
+    let publishes = !known.unpublished.is_empty() || known.sweep == Some(Sweep::Due);
+    let settled_all = known.ledger.len() >= known.partitions.total;
+    if publishes && !known.closed && (settled_all || stop(workflow, step, known).is_some()) {
+        // One of them publishes what was counted: the step does not end before.
+        return Some(Load {
+            partitions: 1,
+            most: 1,
+            concurrency: 1,
+            mean_micros: None,
+        });
+    }
     if stop(workflow, step, known).is_some() || known.is_between_rounds() {
         return None;
     }

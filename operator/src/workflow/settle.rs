@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use braid_crds::{
     PartitionRange, PlanDigest, ShardId, WorkerSpec, Workflow, WorkflowStatus, limits,
     status::{Phase, Renewal, StepStatus, Suspect},
-    worker::{Card, Mode, Outcome, RunRef, Settled, ShardSpec},
+    worker::{Card, Mode, Outcome, Publication, RunRef, Settled, ShardSpec},
     workflow::Step,
 };
 use braid_engine::{
@@ -24,6 +24,8 @@ use braid_engine::{
 use kube::ResourceExt as _;
 
 use super::{advance::View, desks::DeskView, is_cancelled, places::Places, pools::Home, rests};
+
+mod publish;
 
 /// A desk with so many shards is written even if only to take off what was folded.
 const LITTER: usize = 6;
@@ -83,7 +85,11 @@ pub fn settle(settling: &Settling<'_>) -> Result<(Vec<(usize, WorkerSpec)>, usiz
             // Between two rounds there is nothing to hand out.
             _ if status.closed => {}
             Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
-                cuts = cuts.saturating_sub(settling.order(step, status, cuts, &mut specs)?);
+                settling.order_publication(step, status, &mut specs);
+                // At the end nothing is handed out any more.
+                if status.sweep.is_none() {
+                    cuts = cuts.saturating_sub(settling.order(step, status, cuts, &mut specs)?);
+                }
             }
             _ => {}
         }
@@ -149,7 +155,7 @@ impl Settling<'_> {
                 plan.partitions > 0 && status.ledger.covers(PartitionRange::new(0, plan.partitions))
             });
             if !view.is_sealed(&shard) {
-                shard.seal |= pointless || full;
+                shard.seal |= pointless || (full && shard.mode != Mode::Publish);
                 kept.push(shard);
                 continue;
             }
@@ -158,6 +164,8 @@ impl Settling<'_> {
                     .commit(shard.id)
                     .is_none_or(|commit| commit.plan.is_none() && commit.fatal.is_none());
                 pointless || useless
+            } else if shard.mode == Mode::Publish {
+                pointless || Self::is_published(view, &shard, status)
             } else {
                 let record = self.record(step, status)?;
                 let (Some(known), commit) = (view.desk.shard(shard.id), view.desk.commit(shard.id)) else {
@@ -195,7 +203,7 @@ impl Settling<'_> {
         }
         let stopped = self.stop(step, status).is_some();
         let uid = self.view.workflow.uid().unwrap_or_default();
-        let planning = |view: &DeskView| view.plan_shards(&uid, &step.name, status.round).count();
+        let planning = |view: &DeskView| view.shards_of(Mode::Plan, &uid, &step.name, status.round).count();
         if stopped {
             for spec in specs.iter_mut() {
                 let plans = spec
@@ -229,6 +237,7 @@ impl Settling<'_> {
                 budget_millis: u64::from(u32::MAX),
                 adopts: None,
                 history: None,
+                publish: None,
             };
             self.add(view, spec, step, status, card, order);
         }
@@ -318,6 +327,10 @@ impl Settling<'_> {
                     history,
                     ..
                 } => {
+                    // A store that is down stops the hand-out; what runs goes on.
+                    if adopts.is_none() && status.unpublished.len() >= limits::UNPUBLISHED {
+                        continue;
+                    }
                     if let Some(card) = self.cards.get(&step.name) {
                         self.add(
                             view,
@@ -331,6 +344,7 @@ impl Settling<'_> {
                                 budget_millis,
                                 adopts,
                                 history,
+                                publish: None,
                             },
                         );
                     }
@@ -386,6 +400,7 @@ impl Settling<'_> {
             seal: false,
             adopts: new.adopts,
             history: new.history,
+            publish: new.publish,
         });
         spec.next_shard_id = spec.next_shard_id.next();
         if !known {
@@ -394,13 +409,14 @@ impl Settling<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct NewShard {
     range: PartitionRange,
     mode: Mode,
     budget_millis: u64,
     adopts: Option<ShardId>,
     history: Option<braid_crds::worker::History>,
+    publish: Option<Publication>,
 }
 
 fn change(spec: &mut WorkerSpec, id: ShardId, change: impl FnOnce(&mut ShardSpec)) {

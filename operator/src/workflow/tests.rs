@@ -17,6 +17,7 @@ mod counting;
 mod failures;
 mod flow;
 mod planning;
+mod publishing;
 mod retrying;
 mod rounds;
 mod stopping;

@@ -93,6 +93,7 @@ pub fn survive(kills: &Kills) -> anyhow::Result<Survived> {
         &serde_json::from_str(&said).context("not one JSON document")?,
         kills.partitions,
     )?;
+    work::check_files(&diary, kills.partitions)?;
     Ok(Survived {
         took,
         in_flight,

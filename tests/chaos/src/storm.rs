@@ -165,6 +165,7 @@ pub async fn weather(storm: &Storm, tally: &Arc<Tally>) -> anyhow::Result<Weathe
         }
     };
     work::check_status(&run, storm.partitions)?;
+    work::check_files(&diary, storm.partitions)?;
     let waste = work::check_diary(&diary, storm.partitions)?;
     let counts = cluster.counters().read();
     let requests = cluster.server().counters();

@@ -1,6 +1,10 @@
 //! The run that is broken, and what must be true of it at its end.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use braid_crds::{Intervals, PartitionRange, Workflow, status::Phase};
@@ -10,18 +14,22 @@ use serde_json::{Value, json};
 /// The step's name.
 pub const STEP: &str = "work";
 
-/// A step whose every partition tells a file that it ran, takes its time, and gives its number.
+/// A step whose every partition tells a file that it ran, takes its time, gives its number, and writes it into a file of its own.
 ///
 /// Killed processes count as failed attempts, so there are many; nothing else may fail.
 pub fn spec(partitions: u64, pace_millis: u64, diary: &Path) -> Value {
     let script = r#"
 echo "$BRAID_PARTITION $BRAID_ATTEMPT" >> "$DIARY"
 sleep "$PACE"
+mkdir "$BRAID_OUT/files/$((BRAID_PARTITION % 100))"
+echo "$BRAID_PARTITION" > "$BRAID_OUT/files/$((BRAID_PARTITION % 100))/$BRAID_PARTITION"
 echo "{\"number\": $BRAID_PARTITION, \"item\": $BRAID_ITEM}" > "$BRAID_RESULTS"
 "#;
     let pace = format!("{}.{:03}", pace_millis / 1000, pace_millis % 1000);
-    json!({"steps": [{
+    let data = json!([{"name": "files", "files": {"url": files(diary)}}]);
+    json!({"data": data, "steps": [{
         "name": STEP,
+        "writes": [{"data": "files"}],
         "over": {"range": {"start": 7, "end": 7 + 3 * partitions, "step": 3}},
         "run": {
             "script": script,
@@ -38,6 +46,43 @@ echo "{\"number\": $BRAID_PARTITION, \"item\": $BRAID_ITEM}" > "$BRAID_RESULTS"
             {"name": "how_many", "from": "number", "reduce": "Count"},
         ],
     }]})
+}
+
+/// Where the files go, beside the diary.
+fn files(diary: &Path) -> PathBuf {
+    diary.with_file_name("files")
+}
+
+/// Checks that the file of each partition is to be seen, once and whole, and that nothing else is.
+pub fn check_files(diary: &Path, partitions: u64) -> anyhow::Result<()> {
+    let root = files(diary);
+    let mut count = 0;
+    for directory in fs::read_dir(&root).with_context(|| format!("cannot list {}", root.display()))? {
+        let directory = directory?;
+        if directory.file_name() == ".braid" {
+            ensure!(
+                !directory.path().join("attempts").exists(),
+                "what lost attempts left is still there"
+            );
+            continue;
+        }
+        for file in fs::read_dir(directory.path())? {
+            let file = file?;
+            let text = fs::read_to_string(file.path())?;
+            let partition: u64 = text
+                .trim()
+                .parse()
+                .with_context(|| format!("{}: {text:?}", file.path().display()))?;
+            ensure!(
+                file.file_name() == text.trim() && partition < partitions,
+                "{} holds {text:?}",
+                file.path().display()
+            );
+            count += 1;
+        }
+    }
+    ensure!(count == partitions, "{count} files of {partitions} partitions");
+    Ok(())
 }
 
 /// How much more was run than was counted.
@@ -66,6 +111,7 @@ pub fn check_status(run: &Workflow, partitions: u64) -> anyhow::Result<()> {
         "counts: {:?}",
         step.partitions
     );
+    ensure!(step.unpublished.is_empty(), "unpublished: {:?}", step.unpublished);
     for result in &step.results {
         ensure!(
             result.count == partitions,

@@ -24,6 +24,22 @@ pub enum FromShim {
         /// The line without its end; any bytes.
         line: Bytes,
     },
+    /// The next file that an attempt wrote begins. Files come when nothing of the attempt runs any more.
+    OutFile {
+        /// The attempt.
+        attempt: u64,
+        /// Of which data: its place in the program's list.
+        data: u8,
+        /// Its path below the directory of that data: at most [`super::MAX_PATH`] bytes.
+        path: String,
+    },
+    /// The next bytes of that file.
+    OutData {
+        /// The attempt.
+        attempt: u64,
+        /// At most [`super::CHUNK`] bytes.
+        data: Bytes,
+    },
     /// An attempt has ended and nothing of it runs any more. The last frame about this attempt.
     Finished {
         /// The attempt.
@@ -98,6 +114,8 @@ pub enum Outcome {
     ResultTooLarge(u64),
     /// The results file is not a regular file, or cannot be read.
     ResultUnreadable,
+    /// What the attempt wrote as data cannot be taken.
+    BadOutput,
 }
 
 impl Outcome {
@@ -122,6 +140,7 @@ impl Outcome {
                 out.put_u64_le(size);
             }
             Self::ResultUnreadable => out.put_u8(9),
+            Self::BadOutput => out.put_u8(10),
         }
     }
 
@@ -137,6 +156,7 @@ impl Outcome {
             7 => Self::NotSetUp,
             8 => Self::ResultTooLarge(body.u64("size")?),
             9 => Self::ResultUnreadable,
+            10 => Self::BadOutput,
             _ => return Err(FrameError::BadValue("outcome")),
         })
     }
@@ -199,6 +219,17 @@ impl Frame for FromShim {
                 let (Ok(text) | Err(text)) = place;
                 put_bytes(out, text.as_bytes());
             }
+            Self::OutFile { attempt, data, path } => {
+                out.put_u8(9);
+                out.put_u64_le(*attempt);
+                out.put_u8(*data);
+                put_bytes(out, path.as_bytes());
+            }
+            Self::OutData { attempt, data } => {
+                out.put_u8(10);
+                out.put_u64_le(*attempt);
+                put_bytes(out, data);
+            }
         }
     }
 
@@ -240,6 +271,15 @@ impl Frame for FromShim {
                 } else {
                     Err(body.text("error")?)
                 },
+            },
+            9 => Self::OutFile {
+                attempt: body.u64("attempt")?,
+                data: body.u8("data")?,
+                path: body.text("path")?,
+            },
+            10 => Self::OutData {
+                attempt: body.u64("attempt")?,
+                data: body.bytes("data")?,
             },
             other => return Err(FrameError::UnknownKind(other)),
         })

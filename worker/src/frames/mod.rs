@@ -7,6 +7,8 @@
 //! [`MAX_BODY`] long, fields are slices of a body that has fully arrived, and lists are read entry by entry. Whatever is
 //! wrong with the bytes is a [`FrameError`], after which the stream has no meaning any more and must be closed.
 
+use braid_crds::limits;
+
 mod wire;
 
 mod from_shim;
@@ -22,8 +24,9 @@ pub use to_shim::{InputShape, ProgramFrame, StartFrame, ToShim};
 pub use wire::{Decoder, Frame, FrameError, encode};
 
 /// The version of the protocol; the first frame of each side carries it. Both ends of a pod come from one image, so there is no
-/// other to talk with: 2 tells the shim whose lines it prints, 3 has long-lived programs.
-pub const VERSION: u16 = 3;
+/// other to talk with: 2 tells the shim whose lines it prints, 3 has long-lived programs, 4 has files that
+/// attempts write.
+pub const VERSION: u16 = 4;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -42,6 +45,12 @@ pub const MAX_STREAM: usize = 8 << 20;
 
 /// The longest line of output that is kept, in bytes; the rest of a longer one is dropped and the line is marked.
 pub const MAX_LINE: usize = 16 << 10;
+
+/// The most files that an attempt may write.
+pub const MAX_FILES: usize = limits::WRITTEN_FILES;
+
+/// The longest path of such a file below the directory of its data, in bytes.
+pub const MAX_PATH: usize = limits::WRITTEN_PATH_BYTES;
 
 /// The longest message of a failure, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 10;

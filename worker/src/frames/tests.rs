@@ -41,10 +41,14 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
             any::<u64>(),
             option::of(any::<u32>()),
             any::<bool>(),
+            vec(".{0,20}", 0..4),
         ),
     )
         .prop_map(
-            |((slot, run, step, concurrency, command, script), (args, env, grace_millis, results_limit, sides))| {
+            |(
+                (slot, run, step, concurrency, command, script),
+                (args, env, grace_millis, results_limit, sides, outputs),
+            )| {
                 ToShim::Program(ProgramFrame {
                     slot,
                     run,
@@ -57,6 +61,7 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
                     grace_millis,
                     results_limit,
                     sides,
+                    outputs,
                 })
             },
         );
@@ -114,6 +119,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::NotSetUp),
         any::<u64>().prop_map(Outcome::ResultTooLarge),
         Just(Outcome::ResultUnreadable),
+        Just(Outcome::BadOutput),
     ]
 }
 
@@ -147,6 +153,12 @@ fn from_shim() -> impl Strategy<Value = FromShim> {
                 micros
             }
         ),
+        (any::<u64>(), any::<u8>(), ".{0,60}").prop_map(|(attempt, data, path)| FromShim::OutFile {
+            attempt,
+            data,
+            path
+        }),
+        (any::<u64>(), bytes(300)).prop_map(|(attempt, data)| FromShim::OutData { attempt, data }),
         Just(FromShim::Draining),
         any::<u64>().prop_map(|nonce| FromShim::Pong { nonce }),
         key().prop_map(|key| FromShim::Key { key }),

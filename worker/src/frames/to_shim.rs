@@ -137,6 +137,8 @@ pub struct ProgramFrame {
     pub results_limit: Option<u32>,
     /// Directories of files follow, with [`ToShim::SideEnd`] behind the last.
     pub sides: bool,
+    /// The names of the data that attempts write.
+    pub outputs: Vec<String>,
 }
 
 /// One attempt at one partition.
@@ -245,6 +247,7 @@ impl Frame for ToShim {
                 out.put_u64_le(program.grace_millis);
                 put_optional(out, program.results_limit, BufMut::put_u32_le);
                 out.put_u8(u8::from(program.sides));
+                put_list(out, &program.outputs, |out, text| put_bytes(out, text.as_bytes()));
             }
             Self::Start(start) => {
                 out.put_u8(3);
@@ -352,6 +355,7 @@ impl Frame for ToShim {
                 grace_millis: body.u64("grace")?,
                 results_limit: body.optional("results", Fields::u32)?,
                 sides: body.bool("sides")?,
+                outputs: body.list("outputs", Fields::text)?,
             }),
             3 => Self::Start(StartFrame {
                 attempt: body.u64("attempt")?,

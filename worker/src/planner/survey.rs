@@ -48,7 +48,8 @@ impl From<PlanningError> for NoPlan {
 /// # Errors
 /// What the step would fail with.
 pub fn partitions(source: &FilesSource, ground: &Ground, first: usize) -> Result<Survey, NoPlan> {
-    let files = files(source, ground, &AtomicBool::new(false))?;
+    // What a run writes is not there before it runs: such a step is not surveyed.
+    let files = files(source, "", ground, &AtomicBool::new(false))?;
     let (count, bytes) = (files.files().len() as u64, files.total_bytes());
     let plan = Plan::from(files);
     let encoded = plan.encode().map_err(PlanningError::from)?;

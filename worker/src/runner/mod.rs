@@ -9,10 +9,11 @@
 //! - `next` may be dropped at any await; nothing is lost.
 //! - Nothing waits for ever for a process: a shim that is silent or cannot end an attempt is killed, and its attempts
 //!   end as [`Failure::ShimDied`].
-//! - The runner opens no path that user code could have made; results arrive as bytes, bounded by the program's limit.
+//! - The runner opens no path that user code could have made; results arrive as bytes, bounded by the program's limit, and so do files.
 
 mod connection;
 mod environment;
+mod filing;
 mod link;
 pub mod logs;
 mod noop;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 
 use crate::frames::FrameError;
 
+pub use crate::store::Outlet;
 pub use connection::{Place, ShimCommand};
 pub use link::{Link, LinkError};
 pub use noop::NoopRunner;
@@ -70,6 +72,8 @@ pub struct Program {
     pub sides: Sides,
     /// How partitions reach it, if not by a process for each.
     pub serve: Option<Serve>,
+    /// The names of the data that its attempts write.
+    pub outputs: Vec<String>,
     /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry.
     pub uid: Arc<str>,
 }
@@ -158,6 +162,8 @@ pub struct Attempt {
     pub item: Item,
     /// What the partition's bytes are.
     pub input: Input,
+    /// Where the files go that it writes; `None`: it writes none.
+    pub outlet: Option<Outlet>,
     /// How long it may run.
     pub timeout: Option<Duration>,
 }
@@ -274,6 +280,8 @@ pub struct Finished {
     pub attempt: u32,
     /// How it ended.
     pub ending: Ending,
+    /// Whether it succeeded and wrote files, which are stored.
+    pub wrote: bool,
     /// How long it ran; zero if it did not.
     pub took: Duration,
 }
@@ -345,6 +353,15 @@ pub enum Failure {
     /// The long-lived program broke what was agreed: what it wrote is no answer, or it ended or closed its connection without one.
     #[error("it did not answer as agreed")]
     BadAnswer,
+    /// It wrote a file whose name is taken. Trying again cannot help.
+    #[error("it wrote a file that is there already")]
+    OutputExists,
+    /// What it wrote as data cannot be taken.
+    #[error("what it wrote cannot be data")]
+    BadOutput,
+    /// What it wrote as data cannot be stored now.
+    #[error("what it wrote could not be stored")]
+    OutputNotStored,
     /// [`Runner::kill`], or the end of what [`Runner::extend`] allowed.
     #[error("killed")]
     Killed,
@@ -358,7 +375,12 @@ impl Failure {
     pub fn may_be_retried(&self) -> bool {
         !matches!(
             self,
-            Self::CommandNotFound | Self::NotExecutable | Self::ResultTooLarge { .. } | Self::Said { retry: false }
+            Self::CommandNotFound
+                | Self::NotExecutable
+                | Self::ResultTooLarge { .. }
+                | Self::Said { retry: false }
+                | Self::OutputExists
+                | Self::BadOutput
         ) && !matches!(self, Self::Http(status) if *status < 500 && *status != 429)
     }
 }

@@ -76,6 +76,7 @@ impl NoopRunner {
             partition: attempt.partition,
             attempt: attempt.attempt,
             ending: self.ending(attempt.partition),
+            wrote: false,
             took: self.pace,
         };
         if self.pace.is_zero() {

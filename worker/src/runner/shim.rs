@@ -2,6 +2,7 @@
 
 mod connecting;
 mod convert;
+mod files;
 mod limits;
 mod services;
 mod watch;
@@ -12,15 +13,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, Place};
 use super::environment;
+use super::filing::{Filing, Piece};
 use super::logs::{LogLine, LogSink};
 use super::outbox::{Outbox, Sent};
 use super::served::Service;
-use super::{Attempt, AttemptId, Ending, Failure, Finished, Program, ProgramId, Runner, RunnerError};
+use super::{Attempt, AttemptId, Ending, Failure, Finished, Outlet, Program, ProgramId, Runner, RunnerError};
 use crate::frames::{FrameError, FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION};
 use convert::{check, failed, frame};
 pub use limits::Limits;
@@ -43,6 +46,12 @@ struct Flight {
     /// The shim may have begun it.
     sent: bool,
     input_failed: Option<String>,
+    /// Where the files go that it writes.
+    outlet: Option<Outlet>,
+    /// How many it has written.
+    files: usize,
+    /// It succeeded, with this, and its files are being stored.
+    ended: Option<(Option<Bytes>, Duration)>,
 }
 
 struct Slot {
@@ -72,6 +81,7 @@ pub struct ShimRunner {
     uses: u64,
     flights: HashMap<AttemptId, Flight>,
     outbox: Outbox,
+    filing: Filing,
     connection: Option<Connection>,
     /// A dead shim is being buried; then its attempts end with this message.
     burial: Option<(JoinHandle<()>, String)>,
@@ -110,6 +120,7 @@ impl ShimRunner {
             uses: 0,
             flights: HashMap::new(),
             outbox: Outbox::default(),
+            filing: Filing::default(),
             connection: None,
             burial: None,
             absent: None,
@@ -232,6 +243,9 @@ impl ShimRunner {
             timeout: attempt.timeout,
             sent: false,
             input_failed: None,
+            outlet: attempt.outlet.clone(),
+            files: 0,
+            ended: None,
         };
         let (id, partition) = (attempt.id, attempt.partition);
         self.outbox
@@ -265,11 +279,13 @@ impl ShimRunner {
             slot.in_flight = slot.in_flight.saturating_sub(1);
         }
         let (partition, attempt) = (flight.partition, flight.attempt);
+        let ending = ending(&flight);
         self.finished.push(Finished {
             id,
             partition,
             attempt,
-            ending: ending(&flight),
+            wrote: flight.files > 0 && matches!(ending, Ending::Succeeded { .. }),
+            ending,
             took,
         });
         true
@@ -288,6 +304,11 @@ impl ShimRunner {
             return Ok(());
         }
         for _ in 0..READS {
+            if !self.filing.has_room() {
+                // Nor is it when the disk holds it up.
+                self.heard = Instant::now();
+                return Ok(());
+            }
             let Some(connection) = &mut self.connection else {
                 return Ok(());
             };
@@ -307,6 +328,7 @@ impl ShimRunner {
             {
                 self.hear(frame)?;
             }
+            self.filing.pass_on();
         }
         // What was heard may be followed by something to say.
         self.write()
@@ -431,7 +453,8 @@ impl ShimRunner {
                 micros,
             } => {
                 let id = AttemptId(attempt);
-                let Some(flight) = self.flights.get(&id).filter(|flight| flight.sent) else {
+                let Some(flight) = (self.flights.get(&id)).filter(|flight| flight.sent && flight.ended.is_none())
+                else {
                     return self.process_ended(attempt, outcome, &message);
                 };
                 let limit = flight.program.results_limit;
@@ -449,11 +472,21 @@ impl ShimRunner {
                 }
                 self.progress = Instant::now();
                 self.outbox.forget(id);
+                if let Some(flight) = self.flights.get_mut(&id).filter(|flight| flight.files > 0) {
+                    if outcome == Outcome::Exit(0) {
+                        flight.ended = Some((results, took));
+                        self.filing.take(id, Piece::End);
+                        return Ok(());
+                    }
+                    self.filing.take(id, Piece::Drop);
+                }
                 self.end(id, took, |flight| match outcome {
                     Outcome::Exit(0) => Ending::Succeeded { results },
                     other => failed(other, message, flight),
                 });
             }
+            FromShim::OutFile { attempt, data, path } => return self.file(attempt, data, path),
+            FromShim::OutData { attempt, data } => return self.bytes_of_file(attempt, data),
             FromShim::Key { .. } => return Err("it said a key in the middle of a conversation".to_owned()),
             FromShim::Output { attempt, data } => return self.output(attempt, &data),
             FromShim::Stored { attempt, place } => return self.stored(AttemptId(attempt), place),
@@ -488,10 +521,13 @@ impl ShimRunner {
         let look = self.next_look().into_iter().chain(self.services_due()).min();
         let Some(connection) = &self.connection else { return };
         let (socket, lines) = (&connection.socket, self.lines.is_empty());
+        let reads_on = lines && self.filing.has_room();
         let writes = !self.outbox.wire().is_empty();
         let reads = self.outbox.is_reading();
         let mut called = None;
         let slots = &mut self.slots;
+        let filing = &mut self.filing;
+        let mut filed = None;
         let mut timer = pin!(async {
             match look {
                 Some(moment) => sleep_until(moment).await,
@@ -500,10 +536,14 @@ impl ShimRunner {
         });
         let chunk = tokio::select! {
             // Errors of the two show again when the socket is used.
-            _ = socket.readable(), if lines => None,
+            _ = socket.readable(), if reads_on => None,
             _ = socket.writable(), if writes => None,
             chunk = self.outbox.read(), if reads => Some(chunk),
             reply = services::replied(slots) => { called = Some(reply); None },
+            stored = filing.turn() => {
+                filed = stored;
+                None
+            }
             () = &mut timer => None,
             () = sleep(Duration::from_millis(5)), if !lines => None,
         };
@@ -515,6 +555,10 @@ impl ShimRunner {
         if let Some((slot, reply)) = called {
             self.called(slot, reply);
         }
+        if let Some((id, stored)) = filed {
+            self.filed(id, stored);
+        }
+        self.filing.pass_on();
     }
 }
 

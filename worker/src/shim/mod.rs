@@ -15,6 +15,7 @@
 //! - The socket's end is the end of everything: children are killed at once, private files removed.
 //! - Where memory has a limit, the attempt that holds most is ended shortly before it is reached (see `memory`).
 //! - Lines of output go to the worker; in a container of its own the shim prints them on standard output, tagged.
+//! - Files that a program has written as data are sent when nothing of the attempt runs any more, as the worker takes them.
 //! - Memory is bounded: output stays in the children's pipes while it is not taken; input goes to files. A standard output that
 //!   nobody reads holds up what prints for a moment, then lines are dropped and counted.
 //!
@@ -25,6 +26,7 @@ mod clock;
 mod container;
 mod expand;
 pub(crate) mod family;
+mod files;
 mod input;
 mod lines;
 mod link;

@@ -66,6 +66,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) input: Option<&'a Path>,
     /// What stands in `BRAID_RESULTS`.
     pub(super) results: Option<&'a Path>,
+    /// What stands in `BRAID_OUT`.
+    pub(super) outputs: Option<&'a Path>,
     /// Standard input.
     pub(super) stdin: Stdio,
 }
@@ -108,6 +110,11 @@ impl Program {
         self.frame.results_limit
     }
 
+    /// The names of the data that attempts write.
+    pub(super) fn outputs(&self) -> &[String] {
+        &self.frame.outputs
+    }
+
     pub(super) fn script(&self) -> Option<&Path> {
         self.script.as_deref()
     }
@@ -122,9 +129,11 @@ impl Program {
         }
         let input = around.input.map(Path::to_string_lossy);
         let results = around.results.map(Path::to_string_lossy);
+        let outputs = around.outputs.map(Path::to_string_lossy);
         let lookup = |name: &str| match name {
             "BRAID_INPUT" => input.as_deref(),
             "BRAID_RESULTS" => results.as_deref(),
+            "BRAID_OUT" => outputs.as_deref(),
             _ => value(&attempt.env, name)
                 .or_else(|| self.sides.value(name))
                 .or_else(|| value(&self.frame.env, name)),
@@ -163,6 +172,9 @@ impl Program {
         }
         if let Some(path) = around.results {
             command.env("BRAID_RESULTS", path);
+        }
+        if let Some(path) = around.outputs {
+            command.env("BRAID_OUT", path);
         }
         command
             .stdin(around.stdin)

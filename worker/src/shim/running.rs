@@ -16,6 +16,7 @@ use rustix::process::WaitStatus;
 use super::ShimError;
 use super::clock::Moment;
 use super::family;
+use super::files::Leavings;
 use super::input::{Feed, Input};
 use super::lines::Lines;
 use super::link::Link;
@@ -52,6 +53,7 @@ pub(super) struct Running {
     pub(super) leader: Pid,
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
+    pub(super) leavings: Option<Leavings>,
     /// Counts the attempts of this shim.
     pub(super) number: u64,
     /// How many the kernel had killed for want of memory when it started.
@@ -136,6 +138,7 @@ pub(super) struct Parts {
     pub(super) kills_before: u64,
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
+    pub(super) leavings: Option<Leavings>,
     pub(super) grace: Duration,
     pub(super) timeout: Option<Duration>,
     pub(super) served: bool,
@@ -159,6 +162,7 @@ impl Running {
             leader,
             input: parts.input,
             results: parts.results,
+            leavings: parts.leavings,
             number: parts.number,
             kills_before: parts.kills_before,
             feed,

@@ -1,5 +1,6 @@
 //! The event loop: one thread that polls the socket, the signals and the children's pipes.
 
+mod endings;
 mod orders;
 mod pressure;
 mod reap;
@@ -15,18 +16,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
 use self::pressure::Pressure;
 use self::served::Store;
 use super::clock::Moment;
 use super::family::Strays;
+use super::files::{Delivery, Leavings};
 use super::input::{Feed, Input, Stdin};
 use super::link::Link;
 use super::memory::{Cgroup, OomKills};
 use super::outlet::{Outlet, Printer};
 use super::program::{NotStarted, Program, Surroundings};
-use super::results::{self, Found};
 use super::running::{self, Cause, Parts, Running};
 use super::scratch::Scratch;
 use super::signals::Signals;
@@ -45,9 +45,6 @@ const HOLD_QUEUE: usize = 3;
 
 /// Longest sleep while something runs: `poll` does not count the time that the machine sleeps, deadlines do.
 const NAP: Duration = Duration::from_secs(5);
-
-/// What shells add to the number of a signal that has ended a command, to make it their own exit code.
-const SHELL_SIGNAL: i32 = 128;
 
 /// An attempt that has not started.
 struct Queued {
@@ -118,6 +115,8 @@ pub(super) struct Server {
     queue: VecDeque<Queued>,
     store: Store,
     running: Vec<Running>,
+    /// Ended, with files that the worker has not taken yet.
+    deliveries: VecDeque<Delivery>,
     started: u64,
     strays: Strays,
     /// Until then nothing starts, because something killed may still be there.
@@ -162,6 +161,7 @@ impl Server {
             queue: VecDeque::new(),
             store: Store::default(),
             running: Vec::new(),
+            deliveries: VecDeque::new(),
             started: 0,
             strays: Strays::default(),
             quiet_by: None,
@@ -199,9 +199,11 @@ impl Server {
             let now = now()?;
             self.tick(now)?;
             self.start_queued(now)?;
+            self.deliver()?;
             // What was started just now has a deadline, too.
             let mut wake = self.next_due(now);
-            if self.draining && self.queue.is_empty() && self.running.is_empty() && self.lease_is_over(now) {
+            let idle = self.queue.is_empty() && self.running.is_empty() && self.deliveries.is_empty();
+            if self.draining && idle && self.lease_is_over(now) {
                 self.link.flush()?;
                 return Ok(true);
             }
@@ -368,7 +370,7 @@ impl Server {
         {
             let kills_before = self.oom.count();
             match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
-                Ok((child, stdin, results)) => {
+                Ok((child, stdin, results, leavings)) => {
                     self.started += 1;
                     let parts = Parts {
                         attempt: queued.frame.attempt,
@@ -378,6 +380,7 @@ impl Server {
                         kills_before,
                         input: queued.input,
                         results,
+                        leavings,
                         grace: program.grace(),
                         timeout: queued.frame.timeout_millis.map(Duration::from_millis),
                         served: queued.frame.input.is_served(),
@@ -391,59 +394,6 @@ impl Server {
             }
         }
         Ok(())
-    }
-
-    fn never_ran(&mut self, mut queued: Queued, outcome: Outcome, message: String) -> Result<(), ShimError> {
-        remove_input(&mut queued.input);
-        let attempt = queued.frame.attempt;
-        self.link.send(&FromShim::Finished {
-            attempt,
-            outcome,
-            results: None,
-            message,
-            micros: 0,
-        })
-    }
-
-    fn finish(&mut self, mut running: Running, now: Moment) -> Result<(), ShimError> {
-        running.close(&mut self.membership.outlet(&mut self.link))?;
-        let mut outcome = running.outcome();
-        let (mut found, mut message) = (None, String::new());
-        // One that the shim has ended for its memory may have been the kernel's choice in the same moment.
-        let killed = is_killed(outcome) || outcome == Outcome::OutOfMemory;
-        if killed && self.oom.answers(running.kills_before) && outcome != Outcome::OutOfMemory {
-            outcome = Outcome::OutOfMemory;
-            running.why = Some("the kernel killed it because memory ran out".to_owned());
-        }
-        if outcome != Outcome::Exit(0) {
-            let ours = matches!(outcome, Outcome::OutOfMemory | Outcome::Killed);
-            let why = running.why.take().filter(|_| ours);
-            message = why.unwrap_or_else(|| running.last_error());
-        }
-        if let Some((path, limit)) = &running.results {
-            let mut there = true;
-            if outcome == Outcome::Exit(0) {
-                match results::read(path, *limit) {
-                    Found::Nothing => there = false,
-                    Found::Results(bytes) => found = Some(bytes),
-                    Found::Refused(refusal, why) => (outcome, message) = (refusal, why),
-                }
-            }
-            if there {
-                // What cannot be removed now goes with the directory; its name is never used again.
-                let _ = results::remove(path);
-            }
-        }
-        remove_input(&mut running.input);
-        let micros = u64::try_from(running.took(now).as_micros()).unwrap_or(u64::MAX);
-        let attempt = running.attempt;
-        self.link.send(&FromShim::Finished {
-            attempt,
-            outcome,
-            results: found,
-            message,
-            micros,
-        })
     }
 
     fn feed(&mut self, attempt: u64) {
@@ -482,7 +432,12 @@ impl Server {
     }
 }
 
-type Started = (std::process::Child, running::Stdin, Option<(PathBuf, u32)>);
+type Started = (
+    std::process::Child,
+    running::Stdin,
+    Option<(PathBuf, u32)>,
+    Option<Leavings>,
+);
 
 /// How many of these concurrency counts.
 fn processes(running: &[Running]) -> usize {
@@ -512,30 +467,33 @@ fn start(
             Some((directory.join(format!("results-{}", frame.attempt)), limit))
         }
     };
+    let leavings = match program.outputs() {
+        [] => None,
+        _ if frame.input.is_served() => None,
+        data => Some(Leavings::new(frame.attempt, data, scratch).map_err(not_set_up("no place for files"))?),
+    };
     let around = Surroundings {
+        outputs: leavings.as_ref().map(Leavings::path),
         input: input.path(),
         results: results.as_ref().map(|(path, _)| path.as_path()),
         stdin,
     };
-    let mut child = program.start(frame, around)?;
+    let mut child = match program.start(frame, around) {
+        Ok(child) => child,
+        Err(error) => {
+            if let Some(leavings) = leavings {
+                leavings.remove();
+            }
+            return Err(error);
+        }
+    };
     let failed = not_set_up("standard input");
     let stdin = match (child.stdin.take(), pipe) {
         (Some(pipe), Stdin::Pipe(files)) => running::Stdin::Files(Feed::new(pipe, files).map_err(failed)?),
         (Some(pipe), Stdin::Stream(waiting)) => running::Stdin::Stream(Stream::new(pipe, waiting).map_err(failed)?),
         _ => running::Stdin::None,
     };
-    Ok((child, stdin, results))
-}
-
-/// What cannot be removed now goes with the private directory.
-fn remove_input(input: &mut Input) {
-    let _ = input.remove();
-}
-
-/// Whether SIGKILL has ended its first process, or one whose end a shell passes on as its own.
-fn is_killed(outcome: Outcome) -> bool {
-    let kill = Signal::SIGKILL as i32;
-    outcome == Outcome::Signal(kill) || outcome == Outcome::Exit(SHELL_SIGNAL + kill)
+    Ok((child, stdin, results, leavings))
 }
 
 fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {

@@ -25,6 +25,8 @@ pub(super) struct Flight {
     pub(super) deaths: i32,
     /// The plan whose files it reads, once they were opened.
     pub(super) pinned: Option<Arc<Plan>>,
+    /// Whether it has succeeded and written files.
+    pub(super) wrote: bool,
 }
 
 /// An attempt that has all it needs.
@@ -115,6 +117,13 @@ impl Attempts {
     pub(super) fn pinned(&self, id: AttemptId) -> Option<(u64, Arc<Plan>)> {
         let flight = self.flying.get(&id)?;
         Some((flight.task.partition, flight.pinned.clone()?))
+    }
+
+    /// Notes that an attempt has written files.
+    pub(super) fn wrote(&mut self, id: AttemptId) {
+        if let Some(flight) = self.flying.get_mut(&id) {
+            flight.wrote = true;
+        }
     }
 
     /// Takes out an attempt that is over; `None`: nobody asks for it any more.

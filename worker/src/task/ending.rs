@@ -23,6 +23,9 @@ use crate::{
     runner::{AttemptId, Ending, Failure, Finished},
 };
 
+/// By so many bytes a commit grows at most with one partition that wrote files.
+const OUTPUT_BYTES: usize = 128;
+
 /// By so many bytes a commit grows at most with one failed partition.
 const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 256;
 /// By so many more if it ends its step.
@@ -51,7 +54,10 @@ impl Session {
     /// Takes note of attempts that have ended.
     pub(super) fn finished(&mut self, finished: Vec<Finished>) {
         let mut lost = Vec::new();
-        for Finished { id, ending, .. } in finished {
+        for Finished { id, ending, wrote, .. } in finished {
+            if wrote {
+                self.attempts.wrote(id);
+            }
             if let Ending::Succeeded { results } = &ending
                 && let Some((partition, plan)) = self.attempts.pinned(id)
             {
@@ -136,6 +142,7 @@ impl Session {
         match flight.run.policy.after(made, reason, now, seed) {
             Decision::Again { after_millis } => {
                 flight.attempt = flight.attempt.saturating_add(1);
+                flight.wrote = false;
                 let at = Instant::now() + std::time::Duration::from_millis(after_millis);
                 self.attempts.wait(flight, at);
             }
@@ -229,6 +236,7 @@ impl Session {
             attempt: trouble.attempt,
             deaths: trouble.deaths,
             pinned: None,
+            wrote: false,
         }
     }
 }
@@ -257,6 +265,15 @@ fn add(
 ) -> Result<(), NotTaken> {
     let Flight { task, run, attempt, .. } = flight;
     let full = |error: &dyn std::fmt::Display| NotTaken::Full(error.to_string());
+    let wrote = flight.wrote && matches!(given, Given::Results(_));
+    if wrote {
+        for settlement in std::iter::once(&*content).chain(base) {
+            settlement.fits(OUTPUT_BYTES).map_err(|error| full(&error))?;
+            if !settlement.has_room_for_outputs(task.shard) {
+                return Err(NotTaken::Full("the commit names files of too many shards".to_owned()));
+            }
+        }
+    }
     match (given, &run.declared) {
         (Given::Results(_), None) => {}
         (Given::Results(raw), Some(declared)) if run.plain && raw.len() <= PLAIN_RESULTS => {
@@ -290,6 +307,9 @@ fn add(
             content.fail(task.partition, *reason, made, message);
         }
     }
+    if wrote {
+        content.wrote(task.shard, task.partition);
+    }
     if *attempt > 1 {
         content.retry(u64::from(attempt - 1));
     }
@@ -307,6 +327,9 @@ fn reason_of(failure: &Failure) -> Reason {
         Failure::InputUnreadable => Reason::UnreadableInput,
         Failure::ResultTooLarge { .. } => Reason::ResultTooLarge,
         Failure::ResultUnreadable => Reason::BadResult,
+        Failure::OutputExists => Reason::OutputExists,
+        Failure::BadOutput => Reason::BadOutput,
+        Failure::OutputNotStored => Reason::OutputNotStored,
         Failure::ShimDied => Reason::WorkerDied,
         Failure::Said { retry: true } => Reason::Error,
         Failure::Said { retry: false } => Reason::Refused,

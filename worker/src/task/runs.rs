@@ -3,16 +3,17 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use braid_crds::{
-    CardDigest, Round, ShardId,
-    worker::{Card, Fatal, Mode, RangeSource, RunRef, ShardSpec, WorkerSpec},
+    CardDigest, Round, ShardId, StartId,
+    worker::{Card, Fatal, Mode, Publication, RangeSource, ReadSource, RunRef, ShardSpec, WorkerSpec, WrittenBy},
 };
 use braid_engine::{reduce::Fold, retry::Policy};
 
 use super::programs;
 use crate::{
     ground::Ground,
-    planner::{Order, Pattern},
+    planner::{Order, Pattern, PlanningError},
     runner::{MAX_RESULTS, Program, ProgramId, Sides},
+    store::Store,
 };
 
 /// A plain result cannot outgrow a commit if each partition gives no more than this, in bytes.
@@ -41,6 +42,8 @@ pub(super) enum Source {
     },
     /// The plan itself is to be made.
     Planning(Order),
+    /// Files that were counted are to be published.
+    Publishing(Publication),
 }
 
 /// What all partitions read beside.
@@ -72,6 +75,8 @@ pub(super) struct Run {
     pub(super) source: Source,
     /// What all partitions read beside; and in how many pieces the plan is that lists it.
     pub(super) reads: Option<Reads>,
+    /// Where the files go that partitions write.
+    pub(super) store: Option<Arc<Store>>,
     /// The empty fold of the card's results; `None`: there are none.
     pub(super) declared: Option<Fold>,
     /// No result can outgrow a commit as long as partitions give little.
@@ -110,7 +115,7 @@ impl Runs {
     }
 
     /// Takes note of the shards of a spec, and forgets those that have left.
-    pub(super) fn update(&mut self, spec: &WorkerSpec, kill_grace: Duration, ground: &Ground) {
+    pub(super) fn update(&mut self, spec: &WorkerSpec, kill_grace: Duration, ground: &Ground, start: &StartId) {
         self.runs
             .retain(|run| spec.shards.iter().any(|shard| shard.id == run.shard));
         for shard in &spec.shards {
@@ -122,7 +127,8 @@ impl Runs {
                 continue;
             };
             let program = self.program(shard, card, kill_grace, ground);
-            self.runs.push(Arc::new(run(shard, card, program, ground)));
+            let store = Store::new(ground, &shard.run, card, start);
+            self.runs.push(Arc::new(run(shard, card, program, ground, store)));
         }
         let runs = &self.runs;
         self.programs
@@ -153,6 +159,7 @@ impl Runs {
             results_limit: (!card.results.is_empty()).then_some(MAX_RESULTS),
             sides: Sides::default(),
             serve: programs::serve(card),
+            outputs: card.writes.iter().map(|write| write.data.clone()).collect(),
             uid: format!("{}/{}", run.uid, run.step).into(),
         };
         programs::host_function(&mut program, card, ground);
@@ -162,7 +169,15 @@ impl Runs {
     }
 }
 
-fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground) -> Run {
+/// What names of a data are relative to.
+fn root(url: &str, written_by: Option<&WrittenBy>) -> Result<PathBuf, PlanningError> {
+    match written_by {
+        Some(_) => Pattern::directory(url),
+        None => Ok(Pattern::new(url)?.root().to_path_buf()),
+    }
+}
+
+fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground, store: Option<Arc<Store>>) -> Run {
     let history = shard.history.unwrap_or_default();
     let mut impossible = programs::refuse(card, ground);
     let source = match (&card.source.range, &card.source.items, &card.source.files) {
@@ -171,11 +186,12 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground) -
             items: card.source.items.as_ref().map_or(0, |items| items.chunks),
             reads: card.reads.clone(),
         }),
+        _ if shard.mode == Mode::Publish => Source::Publishing(shard.publish.clone().unwrap_or_default()),
         (Some(range), _, _) => Source::Range(range.clone()),
         (_, Some(items), _) => Source::Items { chunks: items.chunks },
         (_, _, Some(files)) => {
-            let root = match Pattern::new(&files.url) {
-                Ok(pattern) => pattern.root().to_path_buf(),
+            let root = match root(&files.url, files.written_by.as_ref()) {
+                Ok(root) => root,
                 Err(error) => {
                     impossible = Some(error.to_fatal());
                     PathBuf::new()
@@ -192,12 +208,12 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground) -
     let reads = card
         .reads
         .as_ref()
-        .filter(|_| shard.mode != Mode::Plan)
+        .filter(|_| !matches!(shard.mode, Mode::Plan | Mode::Publish))
         .map(|reads| Reads {
             chunks: reads.chunks,
             roots: (reads.data.iter())
-                .map(|read| match Pattern::new(&read.url) {
-                    Ok(pattern) => (read.data.clone(), pattern.root().to_path_buf()),
+                .map(|read: &ReadSource| match root(&read.url, read.written_by.as_ref()) {
+                    Ok(root) => (read.data.clone(), root),
                     Err(error) => {
                         impossible = Some(error.to_fatal());
                         (read.data.clone(), PathBuf::new())
@@ -211,6 +227,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground) -
         program,
         source,
         reads,
+        store,
         plain: Fold::new(&card.results).is_small(),
         declared: (!card.results.is_empty()).then(|| Fold::new(&card.results)),
         policy: Policy::from(card),

@@ -41,6 +41,7 @@ use crate::{
     runner::{AttemptId, Input, Item, ProgramId, Side},
 };
 
+mod publishing;
 mod requests;
 mod starting;
 mod traces;
@@ -58,6 +59,10 @@ pub(super) enum Job {
     Fetched(PlanDigest, Result<Arc<Plan>, FetchError>),
     /// A plan was made.
     Planned(Task, Result<PlanRef, PlanningError>),
+    /// What attempts of shards wrote is durable.
+    Flushed,
+    /// What was counted is published, or never will be.
+    Published(Task, Result<(), Fatal>),
     /// Its task was cut short.
     Nothing,
 }
@@ -106,6 +111,7 @@ pub(super) struct Session {
     client: Client,
     identity: WorkerIdentity,
     desk: DeskApi,
+    start: StartId,
     options: Options,
     pulse: Pulse,
     pub(super) clock: Clock,
@@ -129,6 +135,7 @@ pub(super) struct Session {
     pub(super) jobs: Jobs,
     /// Inputs that are being opened.
     opening: usize,
+    /// Plans that are being made, and files that are being published.
     planning: BTreeMap<Task, AbortHandle>,
     /// What the machine has asked for.
     pub(super) request: Request,
@@ -160,7 +167,8 @@ impl Session {
             desk,
             pulse,
             clock: Clock(Instant::now()),
-            machine: Machine::new(start, options.bounds.clone()),
+            machine: Machine::new(start.clone(), options.bounds.clone()),
+            start,
             reader: Reader::new(options.ground.clone()),
             options,
             newest: None,
@@ -265,8 +273,10 @@ impl Session {
         let mut left: VecDeque<_> = commands.into();
         while let Some(command) = left.pop_front() {
             let event = match command {
-                // Contents of this version name no outputs.
-                Command::Flush(_) => Event::Flushed,
+                Command::Flush(ranges) => {
+                    self.flush(&ranges);
+                    continue;
+                }
                 Command::Put(version, sheet) => {
                     self.put(version, &sheet);
                     continue;
@@ -348,6 +358,15 @@ impl Session {
                     .collect();
                 for shard in shards {
                     self.fatal(shard, "UnreadableInput", &error.to_string());
+                }
+            }
+            Job::Flushed => self.event(Event::Flushed),
+            Job::Published(task, published) => {
+                self.planning.remove(&task);
+                let Some(shard) = self.machine.owner(task) else { return };
+                match published {
+                    Ok(()) => self.event(Event::Settled(task, Settlement::default())),
+                    Err(Fatal { reason, message }) => self.fatal(shard, &reason, &message),
                 }
             }
             Job::Planned(task, planned) => {

@@ -51,6 +51,7 @@ pub(crate) fn program() -> Program {
         results_limit: Some(1024),
         sides: braid_worker::runner::Sides::default(),
         serve: None,
+        outputs: Vec::new(),
         uid: Arc::from("u1/count"),
     }
 }
@@ -124,6 +125,7 @@ impl Bench {
             attempt: 1,
             item: Item::None,
             input: Input::None,
+            outlet: None,
             timeout: Some(HANGS),
         }
     }

@@ -68,6 +68,7 @@ fn program(slot: u8) -> ToShim {
         grace_millis: 0,
         results_limit: None,
         sides: false,
+        outputs: Vec::new(),
     })
 }
 

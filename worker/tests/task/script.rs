@@ -138,6 +138,7 @@ impl Runner for Scripted {
             partition: attempt.partition,
             attempt: attempt.attempt,
             ending,
+            wrote: false,
             took: Duration::ZERO,
         };
         if matches!(act, Act::Hang) {

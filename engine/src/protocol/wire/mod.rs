@@ -5,8 +5,8 @@
 //! What is written and read back is equal, with two exceptions that the protocol does not look at: the table of causes,
 //! see [`crate::settlement::Causes`], and what a desk does not hold (cards, `settled`, `drain`).
 //!
-//! Shards of mode `Plan` are on the desk like any other, so that a worker's loop is one; the plan that they made is in
-//! their content. But their [`RunKey`] says `planning`, which no record's does. So nothing of them is ever folded, dropped
+//! Shards of the modes `Plan` and `Publish` are on the desk like any other, so that a worker's loop is one; the plan that they made is in
+//! their content. But their [`RunKey`] says `beside`, which no record's does. So nothing of them is ever folded, dropped
 //! or counted as live: the operator looks at them by itself.
 
 use braid_crds::{
@@ -42,8 +42,8 @@ pub struct RunKey {
     pub plan: PlanDigest,
     /// The program.
     pub card: CardDigest,
-    /// The shard makes the plan and runs no partitions. No record is of such a run.
-    pub planning: bool,
+    /// The shard makes the plan, or publishes, and runs no partitions. No record is of such a run.
+    pub beside: bool,
 }
 
 /// Why an object does not read.
@@ -105,7 +105,7 @@ pub fn run_key(run: &RunRef, mode: Mode) -> RunKey {
         step: run.step.clone(),
         plan: run.plan.clone(),
         card: run.card.clone(),
-        planning: mode == Mode::Plan,
+        beside: matches!(mode, Mode::Plan | Mode::Publish),
     }
 }
 
@@ -118,7 +118,7 @@ pub fn record_key(workflow: &str, uid: &str, status: &StepStatus) -> RunKey {
         step: status.name.clone(),
         plan: status.plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default(),
         card: status.card.clone().unwrap_or_default(),
-        planning: false,
+        beside: false,
     }
 }
 
@@ -217,6 +217,8 @@ pub fn shard_spec(shard: &Shard<Braid>) -> ShardSpec {
         seal: shard.seal,
         adopts: shard.adopts,
         history: shard.history,
+        // Not the protocol's matter: who writes a desk keeps it.
+        publish: None,
     }
 }
 

@@ -34,7 +34,7 @@ fn run() -> RunKey {
         step: "s".into(),
         plan: "sha256:p".into(),
         card: "sha256:c".into(),
-        planning: false,
+        beside: false,
     }
 }
 
@@ -78,7 +78,10 @@ fn shard_and_commit() -> impl Strategy<Value = (Shard<Braid>, Option<Commit<Brai
             let shard = Shard {
                 id: ShardId(0),
                 start_id: StartId::from("start"),
-                run: RunKey { planning, ..run() },
+                run: RunKey {
+                    beside: planning,
+                    ..run()
+                },
                 round: Round(round),
                 range,
                 mode: if planning { Mode::Plan } else { Mode::Suspect },
@@ -323,7 +326,7 @@ fn edited_records_are_errors() {
 fn a_shard_that_plans_is_never_folded_nor_live() {
     let mut planning = edited(|_| {}).unwrap();
     planning.shards[0].run = RunKey {
-        planning: true,
+        beside: true,
         plan: PlanDigest::default(),
         ..run()
     };

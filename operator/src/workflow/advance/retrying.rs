@@ -8,6 +8,7 @@
 use braid_crds::{
     Workflow,
     status::{Phase, Renewal, StepStatus, WorkflowStatus},
+    worker::Fatal,
     workflow::Step,
 };
 use braid_engine::{
@@ -85,13 +86,22 @@ impl Pass<'_> {
                 return Ok(false);
             }
             let ran = renewal == Renewal::Failed && step.started_at.is_some();
+            let wrote = !spec.writes.is_empty() && !step.ledger.is_empty();
             *step = StepStatus {
                 name: step.name.clone(),
                 round: record.round,
                 started_at: step.started_at.take().filter(|_| ran),
                 ..StepStatus::default()
             };
-            if ran {
+            if wrote {
+                // Files are never replaced, and the old ones must not be taken for those of a new round.
+                step.stopping = Some(Fatal {
+                    reason: "OutputExists".into(),
+                    message: "it comes behind what failed, has written its files already, and files are never replaced: start another run"
+                        .into(),
+                });
+                finish(step, Phase::Failed, self.view.now);
+            } else if ran {
                 start(spec, step, self.view.now);
             }
             return Ok(true);
@@ -110,10 +120,11 @@ impl Pass<'_> {
         step.message.clear();
         step.finished_at = None;
         step.renewal = None;
+        step.sweep = None;
         Ok(true)
     }
 
-    /// Closes a step that is to be opened again, once all that is on desks is sealed and folded. An ended one is closed.
+    /// Closes a step that is to be opened again, once all that is on desks is sealed, folded and published. An ended one is closed.
     pub(super) fn close_for_renewal(&mut self, spec: &Step, step: &mut StepStatus) -> Result<(), WireError> {
         if step.renewal.is_none() || step.closed {
             return Ok(());
@@ -124,7 +135,7 @@ impl Pass<'_> {
             let mut record = self.record(spec, step)?;
             let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
             let desks = self.view.desks.protocol().map(|(_, desk)| desk);
-            close::close(&mut record, total, true, 0, desks).is_ok()
+            close::close(&mut record, total, true, step.unpublished.len(), desks).is_ok()
         };
         if closed {
             step.closed = true;

@@ -249,3 +249,22 @@ fn diamond() {
         }
     }
 }
+
+#[test]
+fn primes() {
+    let home = Home::default();
+    let ended = example(&home, "primes.yaml", &[]);
+    let is_prime = |number: &u64| {
+        *number > 1
+            && (2..*number)
+                .take_while(|d| d * d <= *number)
+                .all(|d| !number.is_multiple_of(d))
+    };
+    let primes: Vec<u64> = (0..20_000).filter(is_prime).collect();
+    let expected = json!({"primes": primes.len(), "sum": primes.iter().sum::<u64>()});
+    assert_eq!(expected, ended.document["outputs"]);
+    let table = home.shell("cat primes/*.txt");
+    let found: Vec<u64> = table.lines().map(number).collect();
+    assert_eq!(primes, found);
+    assert_eq!((20, 20, 0), ended.counts("sum"));
+}

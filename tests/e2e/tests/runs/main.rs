@@ -9,3 +9,4 @@ mod language;
 mod pauses;
 mod programs;
 mod secrets;
+mod writes;

@@ -315,6 +315,7 @@ mod tests {
             attempt: 1,
             item: Item::None,
             input,
+            outlet: None,
             timeout: None,
         };
         let posted = of(&attempt, 1, &Arc::default()).await.unwrap();

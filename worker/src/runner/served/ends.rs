@@ -306,6 +306,8 @@ impl Service {
             partition: held.partition,
             attempt: held.attempt,
             ending,
+            // Programs that live on have no directory for each partition.
+            wrote: false,
             took,
         });
         Ok(())

@@ -96,7 +96,9 @@ pub(super) fn failure(outcome: Outcome) -> Failure {
         Outcome::NotExecutable => Failure::NotExecutable,
         Outcome::NotSetUp => Failure::NotSetUp,
         Outcome::Killed | Outcome::TimedOut => Failure::Killed,
-        Outcome::Exit(0) | Outcome::ResultTooLarge(_) | Outcome::ResultUnreadable => Failure::BadAnswer,
+        Outcome::Exit(0) | Outcome::ResultTooLarge(_) | Outcome::ResultUnreadable | Outcome::BadOutput => {
+            Failure::BadAnswer
+        }
         Outcome::Exit(code) => Failure::Exit(code),
     }
 }

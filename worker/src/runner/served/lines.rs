@@ -213,6 +213,7 @@ mod tests {
             attempt: 2,
             item,
             input: Input::None,
+            outlet: None,
             timeout: None,
         }
     }

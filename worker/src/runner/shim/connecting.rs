@@ -12,6 +12,7 @@ use super::convert::frame;
 use super::{ShimRunner, too_large};
 use crate::frames::{LinkKey, ToShim};
 use crate::runner::connection::{Connection, Place};
+use crate::runner::filing::Piece;
 use crate::runner::link::Accepted;
 use crate::runner::{AttemptId, Ending, Failure, RunnerError};
 
@@ -135,12 +136,14 @@ impl ShimRunner {
         let mut lost: Vec<AttemptId> = self
             .flights
             .iter()
-            .filter(|(_, flight)| flight.sent)
+            // What has ended with all its files is not lost.
+            .filter(|(_, flight)| flight.sent && flight.ended.is_none())
             .map(|(id, _)| *id)
             .collect();
         lost.sort_unstable();
         for id in lost {
             self.outbox.forget(id);
+            self.filing.take(id, Piece::Drop);
             self.end(id, Duration::ZERO, |_| Ending::Failed {
                 failure: Failure::ShimDied,
                 message: why.to_owned(),

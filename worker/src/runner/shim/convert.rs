@@ -18,6 +18,7 @@ pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
         grace_millis: u64::try_from(program.grace.as_millis()).unwrap_or(u64::MAX),
         results_limit: program.results_limit,
         sides: !program.sides.get().is_empty(),
+        outputs: program.outputs.clone(),
     }
 }
 
@@ -71,6 +72,7 @@ pub(super) fn failed(outcome: Outcome, message: String, flight: &Flight) -> Endi
             limit: flight.program.results_limit.unwrap_or_default(),
         },
         Outcome::ResultUnreadable => Failure::ResultUnreadable,
+        Outcome::BadOutput => Failure::BadOutput,
     };
     Ending::Failed { failure, message }
 }

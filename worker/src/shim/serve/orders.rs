@@ -63,7 +63,8 @@ impl Server {
     fn program(&mut self, frame: ProgramFrame) -> Result<(), ShimError> {
         let number = frame.slot;
         let busy = self.queue.iter().any(|queued| queued.frame.slot == number)
-            || self.running.iter().any(|running| running.slot == number);
+            || self.running.iter().any(|running| running.slot == number)
+            || self.deliveries.iter().any(|delivery| delivery.slot == number);
         let Some(slot) = self.programs.get_mut(usize::from(number)).filter(|_| !busy) else {
             return protocol(format!(
                 "a program for slot {number}, which is in use or does not exist"
@@ -96,7 +97,8 @@ impl Server {
         if self.programs.get(usize::from(frame.slot)).is_none_or(Option::is_none) {
             return protocol(format!("attempt {attempt} of the unknown program {}", frame.slot));
         }
-        if self.holds(attempt) || self.queue.len() + self.running.len() >= MAX_HELD {
+        let held = self.queue.len() + self.running.len() + self.deliveries.len();
+        if self.holds(attempt) || held >= MAX_HELD {
             return protocol(format!("attempt {attempt} is one too many, or was started already"));
         }
         let input = Input::new(&frame.input, attempt, &mut self.scratch);
@@ -107,6 +109,8 @@ impl Server {
     fn kill(&mut self, attempt: u64, now: Moment) -> Result<(), ShimError> {
         if let Some(running) = self.running.iter_mut().find(|running| running.attempt == attempt) {
             running.end(Cause::Killed, now);
+        } else if let Some(delivery) = self.deliveries.iter_mut().find(|delivery| delivery.attempt == attempt) {
+            delivery.fail(Outcome::Killed, "killed while its files were sent".to_owned());
         } else if let Some(at) = self.queue.iter().position(|queued| queued.frame.attempt == attempt)
             && let Some(queued) = self.queue.remove(at)
         {

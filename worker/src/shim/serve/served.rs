@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Queued, Server, protocol, remove_input};
+use super::endings::remove_input;
+use super::{Queued, Server, protocol};
 use crate::frames::{FromShim, InputShape, MAX_HELD};
 use crate::shim::ShimError;
 use crate::shim::input::Input;
@@ -103,6 +104,7 @@ impl Server {
     pub(super) fn holds(&self, attempt: u64) -> bool {
         self.queue.iter().any(|queued| queued.frame.attempt == attempt)
             || self.running.iter().any(|running| running.attempt == attempt)
+            || self.deliveries.iter().any(|delivery| delivery.attempt == attempt)
     }
 
     /// What a long-lived program prints is from here on about another partition.

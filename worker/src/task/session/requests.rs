@@ -134,7 +134,7 @@ impl Session {
         self.uid = Some(uid);
         if self.newest.as_ref().is_none_or(|(known, _)| *known < version) {
             self.runs
-                .update(&worker.spec, self.options.kill_grace, &self.options.ground);
+                .update(&worker.spec, self.options.kill_grace, &self.options.ground, &self.start);
             let spec = &worker.spec;
             self.attempts
                 .keep_shards(|id| spec.shards.iter().any(|shard| shard.id == id));

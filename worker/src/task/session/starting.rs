@@ -69,6 +69,10 @@ impl Session {
                 self.begin_planning(&run, order.clone());
                 continue;
             }
+            if let Source::Publishing(order) = &run.source {
+                self.begin_publishing(&run, order.clone());
+                continue;
+            }
             if !self.has_plan(&run) || !self.has_sides(&run) {
                 return;
             }
@@ -130,6 +134,8 @@ impl Session {
             return false;
         }
         let (partition, attempt, timeout) = (flight.task.partition, flight.attempt, flight.run.timeout);
+        let store = flight.run.store.as_ref();
+        let outlet = store.map(|store| store.outlet(flight.task.shard, partition));
         let id = self.attempts.launch(flight);
         let started = runner
             .start(Attempt {
@@ -139,6 +145,7 @@ impl Session {
                 attempt,
                 item,
                 input,
+                outlet,
                 timeout,
             })
             .await;

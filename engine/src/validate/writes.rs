@@ -1,0 +1,93 @@
+//! What steps write: data that are directories, each of one step.
+
+use braid_crds::{WorkflowSpec, workflow::Step};
+
+use super::{Problems, Rule, steps};
+use crate::{card, dag};
+
+/// Characters that a url of data to be read may have, and that of a directory to write to may not.
+const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
+
+/// Whether what a step writes and reads leaves the order of steps well defined.
+pub(super) fn check(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) -> bool {
+    let mut ordered = true;
+    for (at, write) in step.writes.iter().enumerate() {
+        let path = format!("{path}.writes[{at}].data");
+        let Some(data) = spec.data.iter().find(|data| data.name == write.data) else {
+            steps::unknown_data(spec, &write.data, path, problems);
+            continue;
+        };
+        if step.writes.iter().take(at).any(|other| other.data == write.data) {
+            let message = format!("data {:?} is written twice", write.data);
+            problems.add(Rule::Duplicate, path, message, "take one out");
+            continue;
+        }
+        if dag::inputs(step).any(|input| input == write.data) {
+            ordered = false;
+            problems.add(
+                Rule::WritesInput,
+                path,
+                format!("the step reads the data {:?} that it writes", write.data),
+                "declare data of another url for what it writes",
+            );
+            continue;
+        }
+        if let Some(first) = card::writer(spec, &write.data).filter(|first| first.name != step.name) {
+            problems.add(
+                Rule::WrittenTwice,
+                path,
+                format!("the step {:?} writes the data {:?}, too", first.name, write.data),
+                "declare data of another url for each step that writes",
+            );
+            continue;
+        }
+        let at = spec
+            .data
+            .iter()
+            .position(|other| other.name == data.name)
+            .unwrap_or_default();
+        // What an expression gives is seen when the step starts.
+        if data.files.url.contains(WILDCARDS) && !data.files.url.contains("$(") {
+            problems.add(
+                Rule::WritePattern,
+                format!("spec.data[{at}].files.url"),
+                format!(
+                    "the step {:?} writes this data, so its url is a directory and has no wildcards",
+                    step.name
+                ),
+                "name the directory; steps that read the data get all files that were written",
+            );
+        }
+        let is_config = |volume: &braid_crds::workflow::FilesVolume| volume.config_map.is_some();
+        if data.files.volume.as_ref().is_some_and(is_config) {
+            problems.add(
+                Rule::WriteVolume,
+                format!("spec.data[{at}].files.volume"),
+                format!(
+                    "the step {:?} writes this data, and nothing can be written to a ConfigMap",
+                    step.name
+                ),
+                "use persistentVolumeClaim or hostPath",
+            );
+        }
+    }
+    if step.finally {
+        return ordered;
+    }
+    for data in dag::inputs(step) {
+        let Some(writer) = card::writer(spec, data).filter(|writer| writer.finally) else {
+            continue;
+        };
+        ordered = false;
+        problems.add(
+            Rule::AfterFinally,
+            path,
+            format!(
+                "step {:?} writes {data:?} and is finally: it runs after all steps that are not",
+                writer.name
+            ),
+            "make this step finally too, or let an ordinary step write the data",
+        );
+    }
+    ordered
+}

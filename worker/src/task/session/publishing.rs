@@ -1,0 +1,74 @@
+//! Files that partitions wrote: made durable before they are named, published when they were counted.
+
+use std::sync::Arc;
+
+use braid_crds::{PartitionRange, ShardId, worker::Publication};
+use braid_engine::protocol::worker::Task;
+
+use super::{super::runs::Run, Job, Session};
+use crate::{
+    desk::pause,
+    store::{PublishError, Store},
+};
+
+impl Session {
+    /// Makes what partitions of these shards wrote durable. Tries on while that fails: nothing is committed before.
+    pub(super) fn flush(&mut self, ranges: &[(ShardId, PartitionRange)]) {
+        // What a shard has adopted lies beside its own.
+        let stores = ranges
+            .iter()
+            .filter_map(|(shard, _)| self.runs.get(*shard)?.store.clone());
+        let mut stores: Vec<Arc<Store>> = stores.collect();
+        stores.sort_by_key(|store| Arc::as_ptr(store).addr());
+        stores.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        self.jobs.0.spawn(async move {
+            let mut failures = 0;
+            loop {
+                tokio::time::sleep(pause(failures)).await;
+                let flushing = stores.clone();
+                let flushed = tokio::task::spawn_blocking(move || flushing.iter().try_for_each(|store| store.flush()));
+                match flushed.await {
+                    Ok(Ok(())) => return Job::Flushed,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "files that were written cannot be made durable; trying on");
+                    }
+                    Err(error) => tracing::error!(%error, "a task of the worker broke"),
+                }
+                failures = u32::saturating_add(failures, 1);
+            }
+        });
+    }
+
+    /// Publishes, and tries on while that fails and may yet succeed.
+    pub(super) fn begin_publishing(&mut self, run: &Run, order: Publication) {
+        let Some(begun) = self.machine.begin(1, self.clock.now()) else {
+            return;
+        };
+        let task = Task {
+            shard: begun.shard,
+            partition: begun.range.start(),
+        };
+        let Some(store) = run.store.clone() else {
+            return self.fatal(
+                begun.shard,
+                "NotPublished",
+                "the program of the step names no data that it writes",
+            );
+        };
+        let publishing = self.jobs.0.spawn(async move {
+            let mut failures = 0;
+            loop {
+                tokio::time::sleep(pause(failures)).await;
+                let (store, order) = (store.clone(), order.clone());
+                match tokio::task::spawn_blocking(move || store.publish(&order)).await {
+                    Ok(Ok(())) => return Job::Published(task, Ok(())),
+                    Ok(Err(PublishError::Never(why))) => return Job::Published(task, Err(why)),
+                    Ok(Err(error)) => tracing::warn!(%error, "files that were counted cannot be published; trying on"),
+                    Err(error) => tracing::error!(%error, "a task of the worker broke"),
+                }
+                failures = u32::saturating_add(failures, 1);
+            }
+        });
+        self.planning.insert(task, publishing);
+    }
+}
