@@ -121,8 +121,8 @@ async fn kubectl_shows_runs_and_workers() {
     assert_eq!(
         get(&["workers", "--output=wide"])[1..],
         [
-            "delays-u1-0-x7b2c delays clean 41000 43000 4711 510/s AGO delays-u1",
-            "delays-u1-1-9wq4z AGO true delays-u1",
+            "delays-u1-0-x7b2c delays clean 41000 43000 4711 510/s delays-u1 AGO",
+            "delays-u1-1-9wq4z true delays-u1 AGO",
         ]
     );
     assert_eq!(
@@ -156,7 +156,7 @@ async fn kubectl_shows_runs_and_workers() {
         "Kind:         Workflow",
         "Spec:",
         "  Steps:",
-        "    Name:    clean",
+        "    Name:  clean",
         "Status:",
         "  Conditions:",
         "    Type:                  Accepted",
