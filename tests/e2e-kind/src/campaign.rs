@@ -98,6 +98,8 @@ struct Stage<'a> {
     victim: Victim,
     /// Runs beside it, with how many partitions they have.
     beside: Vec<(String, u64)>,
+    /// Runs beside it that have ended and are to be deleted.
+    expiring: Vec<String>,
     /// Pods that were ended.
     ends: u32,
     /// Whether two leaders could have written.
@@ -173,6 +175,7 @@ impl<'a> Stage<'a> {
             detour,
             victim,
             beside: Vec::new(),
+            expiring: Vec::new(),
             ends: 0,
             doubled: false,
             held: Arc::default(),
@@ -227,7 +230,7 @@ impl<'a> Stage<'a> {
 
     /// What has to be there before the fault is armed; the name of the run beside, if there is one.
     fn prepare(&mut self, cell: &Cell) -> Option<String> {
-        let beside = format!("beside-{}", self.beside.len());
+        let beside = format!("beside-{}", self.beside.len() + self.expiring.len());
         match cell.cause {
             // It has to be there and to have a Job before its Job is ended, or before it is suspended again.
             Cause::JobEnds | Cause::OtherRunSuspended => {
@@ -245,6 +248,14 @@ impl<'a> Stage<'a> {
                 }
                 Some(beside)
             }
+            // It is not there any more when the others are looked at.
+            Cause::RunExpires => {
+                self.run_beside(&beside, &Beside::of(BESIDE));
+                self.ended_well(&beside, BESIDE);
+                self.beside.pop();
+                self.expiring.push(beside.clone());
+                Some(beside)
+            }
             _ => None,
         }
     }
@@ -254,7 +265,7 @@ impl<'a> Stage<'a> {
         match cell.cause {
             Cause::Itself => {}
             Cause::OtherRun | Cause::OtherRunOverFiles | Cause::OtherRunSlow => {
-                let name = format!("beside-{}", self.beside.len());
+                let name = format!("beside-{}", self.beside.len() + self.expiring.len());
                 let beside = match cell.cause {
                     Cause::OtherRunSlow => Beside {
                         partitions: 1,
@@ -285,6 +296,12 @@ impl<'a> Stage<'a> {
                 let job = self.job_of(&prepared.unwrap_or_default()).unwrap_or_default();
                 let change = r#"{"spec": {"activeDeadlineSeconds": 1}}"#;
                 let words = ["patch", "job", &job, "--type=merge", "--patch", change];
+                suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
+            }
+            Cause::RunExpires => {
+                let name = prepared.unwrap_or_default();
+                let change = r#"{"spec": {"ttl": {"afterSuccess": "1s"}}}"#;
+                let words = ["patch", "workflow.braid.dev", &name, "--type=merge", "--patch", change];
                 suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
             }
             Cause::LeaseDeleted => {
@@ -339,6 +356,18 @@ impl<'a> Stage<'a> {
         });
     }
 
+    /// Waits for the end of a run beside: every partition is counted.
+    fn ended_well(&self, name: &str, partitions: u64) {
+        let ended = self.victim.space().finished(name);
+        let status = &ended["status"];
+        assert_eq!("Succeeded", status["phase"], "{name}: {status:#}");
+        assert_eq!(
+            json!(partitions),
+            status["steps"][0]["results"][0]["value"],
+            "{name}: {status:#}"
+        );
+    }
+
     /// The Job of a run beside.
     fn job_of(&self, run: &str) -> Option<String> {
         let jobs = self.victim.space().list("jobs.batch");
@@ -351,15 +380,13 @@ impl<'a> Stage<'a> {
         self.victim.hurry();
         let space = self.victim.space();
         for (name, partitions) in &self.beside {
-            let ended = space.finished(name);
-            let status = &ended["status"];
-            assert_eq!("Succeeded", status["phase"], "{name}: {status:#}");
-            assert_eq!(
-                json!(partitions),
-                status["steps"][0]["results"][0]["value"],
-                "{name}: {status:#}"
-            );
+            self.ended_well(name, *partitions);
         }
+        space.until("runs whose time is over are deleted", || {
+            let runs = space.list("workflows.braid.dev");
+            let is_there = |name: &String| runs.iter().any(|run| run["metadata"]["name"] == *name);
+            (!self.expiring.iter().any(is_there)).then_some(())
+        });
         space.finished("run");
         space.until("no worker and no pod is left", || {
             let left = ["workers.braid.dev", "pods"].map(|kind| space.list(kind).len());

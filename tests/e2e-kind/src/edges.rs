@@ -21,6 +21,8 @@ pub enum Cause {
     JobEnds,
     /// The Lease by which operators elect is deleted.
     LeaseDeleted,
+    /// The time is over for which another run that has ended is kept.
+    RunExpires,
 }
 
 /// A cell of the table.
@@ -34,7 +36,7 @@ pub struct Cell {
     pub cause: Cause,
 }
 
-const WRITES: [(Who, Verb, &str, Cause); 21] = [
+const WRITES: [(Who, Verb, &str, Cause); 22] = [
     (Who::Operator, Verb::Update, "workflows/status", Cause::Itself),
     (Who::Operator, Verb::Update, "workers", Cause::Itself),
     (Who::Operator, Verb::Update, "leases/leader", Cause::Itself),
@@ -53,6 +55,7 @@ const WRITES: [(Who, Verb, &str, Cause); 21] = [
     (Who::Operator, Verb::Patch, "jobs", Cause::OtherRun),
     (Who::Operator, Verb::Delete, "jobs", Cause::JobEnds),
     (Who::Operator, Verb::Patch, "events", Cause::OtherRunSuspended),
+    (Who::Operator, Verb::Delete, "workflows", Cause::RunExpires),
     (Who::Worker, Verb::Update, "workers/status", Cause::Itself),
     (Who::Worker, Verb::Update, "leases", Cause::OtherRunSlow),
     (Who::Worker, Verb::Create, "plans", Cause::OtherRunOverFiles),
