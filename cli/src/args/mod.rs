@@ -370,7 +370,7 @@ pub struct PartitionsArgs {
 pub struct RetryArgs {
     #[command(flatten)]
     pub target: Target,
-    /// Try the failed partitions again, in this run [default]
+    /// Try the failed partitions again, in this run (the default)
     #[arg(long)]
     pub failed: bool,
     /// On this machine, if no process runs it: how many workers [default: one for each processor]

@@ -1,6 +1,6 @@
 //! Pods of a cluster: an Indexed Job for each `WorkerPool`.
 //!
-//! The Job of a run's pool has the pool's name, that of a standing one is named after its pods, so that other pods are another Job ([`turn`]);
+//! The Job of a run's pool has the pool's name, that of a standing one is named after its pods, so that other pods are another Job (`turn`);
 //! the pool owns it. It never completes: workers do not end with 0, and as many completions are asked
 //! for as there are workers. Fewer workers are the lower indexes; none at all is parallelism 0 with completions unchanged,
 //! because 0 completions would complete the Job. `suspend` is somebody else's (a queue's, or a person's) and never written.

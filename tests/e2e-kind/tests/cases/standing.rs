@@ -88,7 +88,8 @@ fn runs_share_warm_workers_and_survive_a_change_of_the_template() {
         &json!({"workers": {"min": 3, "max": 3}, "pods": {"image": USERLAND}}),
     );
     ready(&space, "warm", 3);
-    let warm = pods(&space);
+    // Workers say who they are before the node says that their pods run.
+    let warm = space.until("three pods", || Some(pods(&space)).filter(|pods| pods.len() == 3));
 
     let begun = Instant::now();
     run(&space, "short", "warm", 1, &json!({"command": ["true"]}));
