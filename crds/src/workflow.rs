@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Duration, Parallelism, WorkflowStatus, limits, schema};
+use crate::{Duration, Parallelism, WorkflowStatus, limits, schema, status::Phase};
 
 /// A run over partitioned work: steps, the data they read, and what is made of their results.
 /// Its spec is immutable but for `suspend`, `cancel`, `resume`, `retryFailed`, `ttl`, `parallelism`, `pools[].workers`, and of steps
@@ -119,6 +119,28 @@ pub struct Ttl {
     /// One that has failed, was cancelled or was not accepted; absent: until somebody deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_failure: Option<Duration>,
+}
+
+impl Ttl {
+    /// For how long a run of that phase is kept; `None`: it has not ended, or until somebody deletes it.
+    #[must_use]
+    pub fn of(&self, phase: Phase) -> Option<std::time::Duration> {
+        let limit = match phase {
+            Phase::Succeeded => self.after_success.as_ref(),
+            Phase::Failed | Phase::Cancelled => self.after_failure.as_ref(),
+            _ => None,
+        };
+        limit.map(Duration::get)
+    }
+}
+
+impl Workflow {
+    /// Whether somebody wants what failed to be tried again, and the operator has not taken it up yet.
+    #[must_use]
+    pub fn wants_retry(&self) -> bool {
+        let followed = self.status.as_ref().map_or(0, |status| status.retried_failed);
+        self.spec.retry_failed.unwrap_or(0) > followed
+    }
 }
 
 /// Workers, in a cluster. On a laptop the machine itself is every pool. Steps whose programs need different pods (another image, other

@@ -36,7 +36,8 @@ pub fn kind_tests() -> Command {
     test(&["kind"], &["--nocapture"])
 }
 
-fn test(names: &[&str], options: &[&str]) -> Command {
+/// `cargo test` of test binaries by their names, whole workspace, all features; `options` are theirs.
+pub fn test(names: &[&str], options: &[&str]) -> Command {
     let mut command = cargo();
     command.args([
         "test",

@@ -10,7 +10,7 @@ use braid_cluster::kind::{self, KindError, Name};
 use braid_cluster::{EngineError, Phase, Steps, userland};
 use clap::{Args, Subcommand};
 
-use crate::{FEATURES, cargo, images, root};
+use crate::{FEATURES, cargo, cluster, images, root};
 
 /// The stage of the tests on a cluster, for people.
 pub const ALONE: &str = "cargo xtask test --only e2e-kind";
@@ -114,20 +114,9 @@ const SHORT: [&str; 4] = ["squares", "retry", "an_image_of_one_static_program", 
 pub fn with_cluster<T>(extent: Extent, run: impl Fn(Command) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
     on_cluster(|images| {
         let command = |tests: &[&str], threads: u8| {
-            let mut command = cargo();
-            command
-                .args([
-                    "test",
-                    "--workspace",
-                    "--features",
-                    FEATURES,
-                    "--locked",
-                    "--no-fail-fast",
-                ])
-                .args(tests.iter().flat_map(|test| ["--test", test]))
-                .args(["--", "--nocapture", &format!("--test-threads={threads}")])
-                .env("BRAID_CLUSTER", NAME)
-                .env("BRAID_IMAGES", images);
+            let threads = format!("--test-threads={threads}");
+            let mut command = cluster::test(tests, &["--nocapture", &threads]);
+            command.env("BRAID_CLUSTER", NAME).env("BRAID_IMAGES", images);
             command
         };
         if extent == Extent::Short {

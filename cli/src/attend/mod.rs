@@ -113,7 +113,7 @@ pub async fn attend(
         if has_finished(&workflow) && wanted.event != Event::Deleted {
             return Ok(Ended::Over(workflow));
         }
-        let stands = matches!(phase(&workflow), Phase::Paused | Phase::Suspended) && !retries(&workflow);
+        let stands = matches!(phase(&workflow), Phase::Paused | Phase::Suspended) && !workflow.wants_retry();
         if idle || (wanted.not_for_people && stands) {
             return Ok(Ended::NeedsPerson(workflow));
         }
@@ -141,13 +141,7 @@ fn holds(workflow: &Workflow, kind: &str) -> bool {
 
 /// Whether a run has ended: what machines read is the condition.
 pub fn has_finished(workflow: &Workflow) -> bool {
-    holds(workflow, "Finished") && !retries(workflow)
-}
-
-/// Whether somebody wants what failed to be tried again, and the operator has not seen it yet.
-pub fn retries(workflow: &Workflow) -> bool {
-    let followed = workflow.status.as_ref().map_or(0, |status| status.retried_failed);
-    workflow.spec.retry_failed.unwrap_or(0) > followed
+    holds(workflow, "Finished") && !workflow.wants_retry()
 }
 
 fn happened(workflow: &Workflow, event: Event) -> bool {

@@ -5,12 +5,11 @@
 
 use std::{fs, io, path::PathBuf};
 
-use braid_crds::{Workflow, status::Phase};
+use braid_crds::Workflow;
 use braid_local::StateDir;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    attend::retries,
     exit::Failure,
     progress::Progress,
     runs::{Run, RunError},
@@ -23,12 +22,7 @@ const FILE: &str = "expires";
 /// The time until which an ended run is kept; `None`: until somebody removes it.
 fn kept_until(workflow: &Workflow) -> Option<Timestamp> {
     let (ttl, status) = (workflow.spec.ttl.as_ref()?, workflow.status.as_ref()?);
-    let limit = match status.phase {
-        Phase::Succeeded => ttl.after_success.as_ref()?,
-        Phase::Failed | Phase::Cancelled => ttl.after_failure.as_ref()?,
-        _ => return None,
-    };
-    let limit = SignedDuration::try_from(limit.get()).ok()?;
+    let limit = SignedDuration::try_from(ttl.of(status.phase)?).ok()?;
     status.finished_at.as_ref()?.0.checked_add(limit).ok()
 }
 
@@ -72,7 +66,7 @@ async fn remove(state: &StateDir) -> Result<bool, RemoveError> {
     };
     let found = run.find_workflow().await;
     let over = found.as_ref().is_ok_and(|found| {
-        let ended = |workflow: &Workflow| kept_until(workflow).is_some() && !retries(workflow);
+        let ended = |workflow: &Workflow| kept_until(workflow).is_some() && !workflow.wants_retry();
         found.as_ref().is_some_and(ended)
     });
     run.close().await?;

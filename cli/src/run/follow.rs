@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use super::signals::{Asked, Signals};
 use crate::{
-    attend::retries,
     exit::Failure,
     progress::{FRAME, Progress},
     runs::call,
@@ -68,7 +67,7 @@ pub async fn follow(
                     known = workflow;
                     progress.update(&known);
                     let phase = known.status.as_ref().map(|status| status.phase).unwrap_or_default();
-                    if phase.is_terminal() && !retries(&known) {
+                    if phase.is_terminal() && !known.wants_retry() {
                         return Ok(Ended::Finished(known));
                     }
                     if phase == Phase::Paused && is_seen(&known) {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use braid_crds::{Workflow, status::Phase};
+use braid_crds::Workflow;
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
@@ -38,17 +38,10 @@ pub fn of(workflow: &Workflow, seen: Duration, now: Timestamp) -> Expiry {
     let (Some(ttl), Some(status)) = (&workflow.spec.ttl, &workflow.status) else {
         return Expiry::Keep;
     };
-    let limit = match status.phase {
-        Phase::Succeeded => &ttl.after_success,
-        Phase::Failed | Phase::Cancelled => &ttl.after_failure,
-        _ => return Expiry::Keep,
-    };
-    // Somebody wants what failed to be tried again.
-    let retries = workflow.spec.retry_failed.unwrap_or(0) > status.retried_failed;
-    let (Some(limit), Some(finished), false) = (limit, &status.finished_at, retries) else {
+    let (Some(limit), Some(finished), false) = (ttl.of(status.phase), &status.finished_at, workflow.wants_retry())
+    else {
         return Expiry::Keep;
     };
-    let limit = limit.get();
     let elapsed = Duration::try_from(now.duration_since(finished.0)).unwrap_or(seen);
     let left = limit.saturating_sub(elapsed).max(limit.min(SEEN).saturating_sub(seen));
     if left.is_zero() { Expiry::Due } else { Expiry::In(left) }

@@ -230,7 +230,7 @@ impl<'a> Stage<'a> {
 
     /// What has to be there before the fault is armed; the name of the run beside, if there is one.
     fn prepare(&mut self, cell: &Cell) -> Option<String> {
-        let beside = format!("beside-{}", self.beside.len() + self.expiring.len());
+        let beside = self.next_beside();
         match cell.cause {
             // It has to be there and to have a Job before its Job is ended, or before it is suspended again.
             Cause::JobEnds | Cause::OtherRunSuspended => {
@@ -265,7 +265,7 @@ impl<'a> Stage<'a> {
         match cell.cause {
             Cause::Itself => {}
             Cause::OtherRun | Cause::OtherRunOverFiles | Cause::OtherRunSlow => {
-                let name = format!("beside-{}", self.beside.len() + self.expiring.len());
+                let name = self.next_beside();
                 let beside = match cell.cause {
                     Cause::OtherRunSlow => Beside {
                         partitions: 1,
@@ -310,6 +310,11 @@ impl<'a> Stage<'a> {
                 suite().kubectl(&["delete", "lease", name, "--namespace", suite().namespace()]);
             }
         }
+    }
+
+    /// The name of the next run beside the run.
+    fn next_beside(&self) -> String {
+        format!("beside-{}", self.beside.len() + self.expiring.len())
     }
 
     /// A small run beside the run, with a pool of its own.

@@ -1,14 +1,13 @@
 //! The files that an attempt leaves in `$BRAID_OUT`: a directory for each data, sent to the worker when the program has succeeded.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use nix::libc;
 
+use super::results;
 use super::scratch::{self, Scratch};
 use crate::frames::{CHUNK, FromShim, MAX_FILES, MAX_PATH, Outcome};
 
@@ -228,10 +227,7 @@ fn read(file: &mut File, chunk: &mut [u8]) -> io::Result<usize> {
 
 /// Opens a regular file, and nothing that took its place meanwhile.
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+    let file = results::open(path)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }

@@ -1,6 +1,6 @@
 //! Reading the results file that user code has left.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -17,13 +17,17 @@ pub(super) enum Found {
     Refused(Outcome, String),
 }
 
-/// Reads the file if it is a regular one of at most `limit` bytes. Never follows a link, never waits for a writer.
-pub(super) fn read(path: &Path, limit: u32) -> Found {
-    let opened = OpenOptions::new()
+/// Opens what user code has left: never what a link leads to, and without waiting for a writer. It may be no regular file.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    let file = match opened {
+        .open(path)
+}
+
+/// Reads the file if it is a regular one of at most `limit` bytes. Never follows a link, never waits for a writer.
+pub(super) fn read(path: &Path, limit: u32) -> Found {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return refused("it is a symbolic link"),

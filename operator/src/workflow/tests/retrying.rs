@@ -264,8 +264,8 @@ fn an_ended_run_is_opened_again_and_what_is_behind_runs_anew() {
     }
 }
 
-#[test]
-fn a_retry_of_a_run_that_goes_on_waits_until_its_desks_are_empty() {
+/// A run in its midst, of whose partitions a fifth fails.
+fn partly_failed() -> (Value, World) {
     let step = summing("a", 600, &json!({"maxFailedPartitions": "50%"}));
     let mut world = World::new(&over(&json!([step])), 2);
     until(
@@ -274,6 +274,12 @@ fn a_retry_of_a_run_that_goes_on_waits_until_its_desks_are_empty() {
         |_| Crash::Nowhere,
         |world| world.step("a").partitions.failed > 3,
     );
+    (step, world)
+}
+
+#[test]
+fn a_retry_of_a_run_that_goes_on_waits_until_its_desks_are_empty() {
+    let (step, mut world) = partly_failed();
     assert!(world.step("a").ledger.len() < 600);
     world.workflow.spec.retry_failed = Some(1);
     let mut last = 0;
@@ -365,14 +371,7 @@ fn a_rule_ends_the_step_or_pauses_it() {
 
 #[test]
 fn a_cancel_ends_what_was_closed_to_be_opened_again() {
-    let step = summing("a", 600, &json!({"maxFailedPartitions": "50%"}));
-    let mut world = World::new(&over(&json!([step])), 2);
-    until(
-        &mut world,
-        settle(&step, |p| p % 5 == 0),
-        |_| Crash::Nowhere,
-        |world| world.step("a").partitions.failed > 3,
-    );
+    let (step, mut world) = partly_failed();
     world.workflow.spec.retry_failed = Some(1);
     until(
         &mut world,
