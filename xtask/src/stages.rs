@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check and every test, stage by stage.
 //!
 //! A stage that fails does not stop the next ones: one run tells everything. At the end stands a table of times, how to
-//! run alone what failed, and as the last line how many tests passed and failed. A stage that fails without a failed
-//! test (a lint, a build) counts as one failure.
+//! run alone what failed, what the failed tests said, and as the last line how many tests passed and failed. A stage that
+//! fails without a failed test (a lint, a build) counts as one failure.
 
 use std::{
     ffi::OsString,
@@ -37,14 +37,28 @@ pub struct TestOptions {
     only: Vec<String>,
 }
 
+/// How much is said again at the end, in lines of each test that failed, and in characters of each line.
+const AGAIN: (usize, usize) = (8, 400);
+
 /// Tests counted by their own summaries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
     /// The command failed though no test did: a build that failed, a test binary that died before its summary.
     broke: bool,
+    /// The first lines of what each test that failed said when it did.
+    why: Vec<String>,
+}
+
+/// Reads what a test program prints: at its end, what the tests that failed have printed, each behind a line with its name.
+#[derive(Default)]
+struct Reading {
+    tally: Tally,
+    test: Option<String>,
+    /// Of the last entry of `why` that may still be added.
+    room: usize,
 }
 
 struct Report {
@@ -82,7 +96,10 @@ pub fn test(options: &TestOptions) -> anyhow::Result<bool> {
         let (tally, error) = match (stage.run)() {
             Ok(tally) if tally.failed == 0 => (tally, None),
             Ok(tally) if tally.broke => (tally, Some(anyhow::anyhow!("the command failed, see above"))),
-            Ok(tally) => (tally, Some(anyhow::anyhow!("{} tests failed", tally.failed))),
+            Ok(tally) => {
+                let error = anyhow::anyhow!("{} tests failed", tally.failed);
+                (tally, Some(error))
+            }
             Err(error) => (
                 Tally {
                     failed: 1,
@@ -135,6 +152,9 @@ fn conclude(reports: &[Report]) -> bool {
     let failed: Vec<&Report> = reports.iter().filter(|report| report.error.is_some()).collect();
     for report in &failed {
         println!("to run {} alone: {}", report.name, report.alone);
+        for why in &report.tally.why {
+            println!("{why}");
+        }
     }
     println!("{} passed, {} failed", all.passed, all.failed);
     failed.is_empty()
@@ -262,17 +282,18 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("{}", command.get_program().display()))?;
-    let mut tally = Tally::default();
+    let mut reading = Reading::default();
     if let Some(output) = child.stdout.take() {
         let mut lines = BufReader::new(output);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).context("reading the output")? > 0 {
             let text = String::from_utf8_lossy(&line);
             print!("{text}");
-            tally.add(&text);
+            reading.line(&text);
             line.clear();
         }
     }
+    let mut tally = reading.tally;
     let status = child.wait().context("waiting for the end")?;
     if !status.success() && tally.failed == 0 {
         tally.failed = 1;
@@ -284,7 +305,10 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
 impl Tally {
     /// Of both together.
     fn and(self, other: Self) -> Self {
+        let Self { mut why, .. } = self;
+        why.extend(other.why);
         Self {
+            why,
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
@@ -309,6 +333,34 @@ impl Tally {
                     _ => {}
                 }
             }
+        }
+    }
+}
+
+impl Reading {
+    fn line(&mut self, line: &str) {
+        self.tally.add(line);
+        let line = line.trim_end();
+        if let Some(test) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            self.test = Some(test.to_owned());
+        } else if let Some(test) = self
+            .test
+            .take_if(|_| line.starts_with("thread '") && line.contains(" panicked at "))
+        {
+            let place = line.split_once(" panicked at ").map_or("", |(_, place)| place);
+            self.tally.why.push(format!("{test}: {place}"));
+            self.room = AGAIN.0;
+        } else if line.starts_with("stack backtrace:") || line.starts_with("note: run with ") {
+            self.room = 0;
+        } else if self.room > 0
+            && let Some(why) = self.tally.why.last_mut()
+        {
+            self.room -= 1;
+            why.push_str("\n    ");
+            why.extend(line.chars().take(AGAIN.1));
         }
     }
 }
@@ -380,7 +432,7 @@ mod tests {
 
     #[test]
     fn summaries_are_counted() {
-        let mut tally = Tally::default();
+        let mut reading = Reading::default();
         for line in [
             "running 3 tests\n",
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
@@ -388,15 +440,15 @@ mod tests {
             "the text `test result: ok. 9 passed` inside a line\n",
             "test result: nonsense\n",
         ] {
-            tally.add(line);
+            reading.line(line);
         }
         assert_eq!(
-            tally,
+            reading.tally,
             Tally {
                 passed: 7,
                 failed: 2,
                 ignored: 1,
-                broke: false
+                ..Tally::default()
             }
         );
     }
@@ -410,9 +462,34 @@ mod tests {
             Tally {
                 passed: 2,
                 failed: 1,
-                ignored: 0,
-                broke: true
+                broke: true,
+                ..Tally::default()
             }
         );
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_said_again() {
+        let mut reading = Reading::default();
+        for line in [
+            "---- a::test stdout ----\n",
+            "of the test itself\n",
+            "thread 'a::test' (7) panicked at tests/a.rs:3:9:\n",
+            "no \"x\" in\n",
+            "y\n",
+            "stack backtrace:\n",
+            "   0: __rustc\n",
+            "thread 'a::test' (7) panicked at tests/a.rs:4:9:\n",
+            "---- b stdout ----\n",
+            "thread 'b' (8) panicked at tests/b.rs:1:2:\n",
+            "z\n",
+        ] {
+            reading.line(line);
+        }
+        let why = [
+            "a::test: tests/a.rs:3:9:\n    no \"x\" in\n    y",
+            "b: tests/b.rs:1:2:\n    z",
+        ];
+        assert_eq!(reading.tally.why, why);
     }
 }

@@ -251,6 +251,28 @@ impl RealApiServer {
         Ok(())
     }
 
+    /// Waits until the server describes these definitions to `kubectl explain`: it puts that together a while after they are established.
+    pub async fn until_described(&self, definitions: &[CustomResourceDefinition]) -> Result<(), StartError> {
+        let client = self.client("default").await?;
+        let begun = Instant::now();
+        for definition in definitions {
+            let (spec, kind) = (&definition.spec, &definition.spec.names.kind);
+            for version in &spec.versions {
+                let path = format!("/openapi/v3/apis/{}/{}", spec.group, version.name);
+                let is_there = |text: String| text.contains(&format!("\"kind\":\"{kind}\""));
+                while !get_text(&client, &path).await.is_ok_and(is_there) {
+                    if begun.elapsed() > REQUEST {
+                        return Err(StartError::Late {
+                            what: format!("{path} does not describe {kind}"),
+                        });
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn start_controllers(&mut self) -> Result<(), StartError> {
         let pair = self.authority.client("system:kube-controller-manager", &[])?;
         let text = kubeconfig::text(&self.url, self.authority.pem(), &pair, "kube-system", None);

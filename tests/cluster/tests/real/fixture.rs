@@ -14,11 +14,12 @@ pub async fn server() -> Arc<RealApiServer> {
     if let Some(server) = shared.upgrade() {
         return server;
     }
-    let server = RealApiServer::builder()
-        .crds(braid_conformance::definitions())
-        .start()
-        .await;
-    let server = Arc::new(server.unwrap_or_else(|error| panic!("{error}")));
+    let definitions = braid_conformance::definitions();
+    let server = RealApiServer::builder().crds(definitions.clone()).start().await;
+    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    let described = server.until_described(&definitions).await;
+    described.unwrap_or_else(|error| panic!("{error}"));
+    let server = Arc::new(server);
     *shared = Arc::downgrade(&server);
     server
 }
