@@ -6,7 +6,7 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, IsTerminal as _, Read},
     path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -38,7 +38,7 @@ pub struct TestOptions {
 }
 
 /// How much is said again at the end, in lines of each test that failed, and in characters of each line.
-const AGAIN: (usize, usize) = (8, 400);
+const AGAIN: (usize, usize) = (12, 600);
 
 /// Tests counted by their own summaries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,8 @@ struct Tally {
 #[derive(Default)]
 struct Reading {
     tally: Tally,
-    test: Option<String>,
+    /// The test of which the output is shown.
+    shown: Option<String>,
     /// Of the last entry of `why` that may still be added.
     room: usize,
 }
@@ -276,24 +277,23 @@ fn command(name: &'static str, arguments: &[&str], environment: &[(&str, &str)])
 
 /// Runs a command with its output shown, and counts the tests that it reports.
 fn counted(mut command: Command) -> anyhow::Result<Tally> {
+    // On a terminal cargo shows how far it is; elsewhere what tests that are not captured say is read, too.
+    let watched = std::io::stderr().is_terminal();
     let mut child = command
         .current_dir(root()?)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(if watched { Stdio::inherit() } else { Stdio::piped() })
         .spawn()
         .with_context(|| format!("{}", command.get_program().display()))?;
-    let mut reading = Reading::default();
-    if let Some(output) = child.stdout.take() {
-        let mut lines = BufReader::new(output);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line).context("reading the output")? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            print!("{text}");
-            reading.line(&text);
-            line.clear();
-        }
-    }
-    let mut tally = reading.tally;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let (output, errors) = std::thread::scope(|scope| {
+        let errors = scope.spawn(|| follow(errors, |line| eprint!("{line}")));
+        let output = follow(output, |line| print!("{line}"));
+        (output, errors.join())
+    });
+    let errors = errors.map_err(|_| anyhow::anyhow!("reading the errors"))?;
+    let mut tally = output?.tally.and(errors?.tally);
     let status = child.wait().context("waiting for the end")?;
     if !status.success() && tally.failed == 0 {
         tally.failed = 1;
@@ -337,20 +337,38 @@ impl Tally {
     }
 }
 
+/// Shows what comes, and reads it.
+fn follow(stream: Option<impl Read>, show: impl Fn(&str)) -> anyhow::Result<Reading> {
+    let mut reading = Reading::default();
+    let Some(stream) = stream else {
+        return Ok(reading);
+    };
+    let mut lines = BufReader::new(stream);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).context("reading the output")? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        show(&text);
+        reading.line(&text);
+        line.clear();
+    }
+    Ok(reading)
+}
+
 impl Reading {
     fn line(&mut self, line: &str) {
         self.tally.add(line);
         let line = line.trim_end();
-        if let Some(test) = line
+        let shown = line
             .strip_prefix("---- ")
-            .and_then(|rest| rest.strip_suffix(" stdout ----"))
-        {
-            self.test = Some(test.to_owned());
-        } else if let Some(test) = self
-            .test
-            .take_if(|_| line.starts_with("thread '") && line.contains(" panicked at "))
-        {
-            let place = line.split_once(" panicked at ").map_or("", |(_, place)| place);
+            .and_then(|rest| rest.strip_suffix(" stdout ----"));
+        let panicked = line
+            .strip_prefix("thread '")
+            .and_then(|rest| rest.split_once(" panicked at "));
+        if let Some(test) = shown {
+            self.shown = Some(test.to_owned());
+        } else if let Some((thread, place)) = panicked {
+            let thread = thread.split_once('\'').map_or(thread, |(name, _)| name);
+            let test = self.shown.as_deref().unwrap_or(thread);
             self.tally.why.push(format!("{test}: {place}"));
             self.room = AGAIN.0;
         } else if line.starts_with("stack backtrace:") || line.starts_with("note: run with ") {
@@ -479,7 +497,6 @@ mod tests {
             "y\n",
             "stack backtrace:\n",
             "   0: __rustc\n",
-            "thread 'a::test' (7) panicked at tests/a.rs:4:9:\n",
             "---- b stdout ----\n",
             "thread 'b' (8) panicked at tests/b.rs:1:2:\n",
             "z\n",
