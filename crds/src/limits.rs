@@ -108,5 +108,5 @@ pub const MESSAGE_BYTES: usize = 512;
 pub const PLAN_CHUNKS: i32 = 8;
 /// Bytes of one plan chunk before base64; eight of them hold about a million paths.
 pub const PLAN_CHUNK_BYTES: usize = 900 * 1024;
-/// Deaths of its worker or shim after which a partition is set aside as poison.
+/// Deaths of its worker or shim after which a partition is set aside as poison, where its step says nothing else.
 pub const POISON_DEATHS: i32 = 3;

@@ -291,6 +291,10 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rules: Vec<RetryRule>,
+    /// Deaths of what runs a partition alone after which it is set aside; absent: three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub worker_deaths: Option<i32>,
 }
 
 /// Data that partitions write.

@@ -113,6 +113,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         backoff_max_millis: max,
         partition_timeout_millis: defaults::partition_timeout(spec, step).map_or(0, millis),
         rules: retry.map(|retry| retry.rules.clone()).unwrap_or_default(),
+        worker_deaths: retry.and_then(|retry| retry.worker_deaths),
     };
     let bytes = canonical(&card);
     if bytes.len() > limits::CARD_BYTES {

@@ -17,6 +17,11 @@ pub struct Retry {
     /// How long it waits between two attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// How often a worker may die with a partition that it runs alone before the partition is set aside as `WorkerDied`; absent: 3.
+    /// These are not counted as attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub worker_deaths: Option<i32>,
     /// What failures of a kind mean. The first rule that names a failure decides; where none does, it is tried again, but not
     /// `NotRunnable`, `BadResult`, `ResultTooLarge`, `InputChanged`, `Refused` and HTTP below 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +48,7 @@ pub struct RetryRule {
     pub action: RetryAction,
 }
 
-/// Why an attempt failed, as rules name it. A partition that kills its worker is not among these: it is set aside after three deaths.
+/// Why an attempt failed, as rules name it. A partition that kills its worker is not among these: `workerDeaths` is about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RetryReason {
     /// A signal ended the process; not one that Braid sent.

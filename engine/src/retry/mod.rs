@@ -30,6 +30,8 @@ pub struct Policy {
     pub max_millis: u64,
     /// What failures mean; the first that names one decides.
     pub rules: Vec<RetryRule>,
+    /// Deaths of what runs a partition alone after which it is set aside, at least 1.
+    pub deaths: i32,
 }
 
 /// What follows a failed attempt.
@@ -58,6 +60,7 @@ impl From<&Card> for Policy {
             initial_millis: card.backoff_initial_millis,
             max_millis: card.backoff_max_millis,
             rules: card.rules.clone(),
+            deaths: deaths(card.worker_deaths),
         }
     }
 }
@@ -126,10 +129,11 @@ fn names(rule: &RetryRule, reason: Reason) -> bool {
     rule.reasons.contains(&named)
 }
 
-/// Whether a partition whose worker or shim has died with it `deaths` times is set aside as poison.
+/// How often a worker or a shim may die with a partition that it runs alone before the partition is set aside as poison: what its
+/// step says, if it says anything.
 #[must_use]
-pub fn is_poison(deaths: i32) -> bool {
-    deaths >= limits::POISON_DEATHS
+pub fn deaths(said: Option<i32>) -> i32 {
+    said.unwrap_or(limits::POISON_DEATHS).max(1)
 }
 
 /// Spreads the bits of a number over all of its bits: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).

@@ -8,6 +8,7 @@ const POLICY: Policy = Policy {
     initial_millis: 1_000,
     max_millis: 5_000,
     rules: Vec::new(),
+    deaths: 3,
 };
 
 /// `POLICY` with rules.
@@ -105,7 +106,7 @@ fn a_short_wait_stays_with_the_worker() {
 proptest! {
     #[test]
     fn no_numbers_panic(attempts: i32, initial: u64, max: u64, made: i32, now: i64, seed: u64) {
-        let policy = Policy { attempts, initial_millis: initial, max_millis: max, rules: Vec::new() };
+        let policy = Policy { attempts, initial_millis: initial, max_millis: max, rules: Vec::new(), deaths: 3 };
         prop_assert!(policy.wait_millis(made, seed) <= max);
         let decision = policy.after(made, Reason::Signal(9), now, seed);
         prop_assert_eq!(decision, policy.after(made, Reason::Signal(9), now, seed));

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::is_condemned, stamp};
+use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::condemned, stamp};
 use crate::pods::Death;
 
 mod pausing;
@@ -271,7 +271,7 @@ impl Pass<'_> {
     fn settle_poison(&mut self, spec: &Step, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
         let rules = defaults::retry(&self.view.workflow.spec, spec).map_or(&[][..], |retry| &retry.rules);
         let free = handout::unassigned(record, total, self.view.desks.protocol().map(|(_, desk)| desk));
-        for suspect in step.suspects.iter().filter(|suspect| is_condemned(suspect)) {
+        for suspect in condemned(&self.view.workflow.spec, spec, step) {
             let range = suspect.range();
             if !free.contains(range.start()) {
                 continue;

@@ -10,16 +10,17 @@ use braid_crds::{
     PartitionRange, PlanDigest, ShardId, WorkerSpec, Workflow, WorkflowStatus, limits,
     status::{Phase, Renewal, StepStatus, Suspect},
     worker::{Card, Mode, Outcome, Publication, RunRef, Settled, ShardSpec},
-    workflow::Step,
+    workflow::{Step, WorkflowSpec},
 };
 use braid_engine::{
     assign::{self, Fitness, Order, Situation, Stop},
-    items,
+    defaults, items,
     protocol::{
         Record,
         fold::judge,
         wire::{self, Braid, WireError},
     },
+    retry,
 };
 use kube::ResourceExt as _;
 
@@ -43,9 +44,11 @@ pub fn stop(workflow: &Workflow, step: &Step, status: &StepStatus) -> Option<Sto
     }
 }
 
-/// Whether a partition has killed its worker often enough to be set aside.
-pub fn is_condemned(suspect: &Suspect) -> bool {
-    suspect.deaths >= limits::POISON_DEATHS && suspect.range().len() == 1
+/// The partitions of a step that have killed their workers often enough to be set aside.
+pub fn condemned<'a>(run: &WorkflowSpec, step: &Step, status: &'a StepStatus) -> impl Iterator<Item = &'a Suspect> {
+    let deaths = retry::deaths(defaults::retry(run, step).and_then(|retry| retry.worker_deaths));
+    let suspects = status.suspects.iter();
+    suspects.filter(move |suspect| suspect.deaths >= deaths && suspect.range().len() == 1)
 }
 
 /// Everything that the orders for one run are made from.
@@ -257,7 +260,7 @@ impl Settling<'_> {
         let Some(plan) = status.plan.as_ref() else { return Ok(0) };
         let mut record = self.record(step, status)?;
         // Condemned: nobody runs it again, and the next pass finds it free and sets it aside.
-        for suspect in status.suspects.iter().filter(|suspect| is_condemned(suspect)) {
+        for suspect in condemned(&self.view.workflow.spec, step, status) {
             record.ledger.insert(suspect.range());
         }
         let suspects: Vec<PartitionRange> = status.suspects.iter().map(Suspect::range).collect();

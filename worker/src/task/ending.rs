@@ -8,7 +8,7 @@ use braid_engine::{
         worker::{Command, Event, Machine, Task},
     },
     reduce::{RawResults, ReduceError},
-    retry::{Decision, FAIL_STEP, Reason, is_poison},
+    retry::{Decision, FAIL_STEP, Reason},
     settlement::{Settlement, cut},
 };
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ impl Session {
         let mut again = Vec::new();
         for (flight, message) in lost {
             let deaths = flight.deaths + i32::from(alone);
-            if alone && is_poison(deaths) {
+            if alone && deaths >= flight.run.policy.deaths {
                 tracing::warn!(
                     partition = flight.task.partition,
                     deaths,
