@@ -136,6 +136,16 @@ pub fn deaths(said: Option<i32>) -> i32 {
     said.unwrap_or(limits::POISON_DEATHS).max(1)
 }
 
+/// So many times, for people.
+#[must_use]
+pub fn times(count: i32) -> String {
+    if count == 1 {
+        "once".into()
+    } else {
+        format!("{count} times")
+    }
+}
+
 /// Spreads the bits of a number over all of its bits: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

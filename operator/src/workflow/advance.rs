@@ -283,7 +283,10 @@ impl Pass<'_> {
                 }
                 _ => "its worker",
             };
-            let message = format!("{how} died {} times while it ran this partition", suspect.deaths);
+            let message = format!(
+                "{how} died {} while it ran this partition",
+                retry::times(suspect.deaths)
+            );
             if record.content.fail(range.start(), reason, suspect.deaths, &message) {
                 record.ledger.insert(range);
                 if retry::action(rules, reason) == Some(RetryAction::FailStep) {

@@ -8,7 +8,7 @@ use braid_engine::{
         worker::{Command, Event, Machine, Task},
     },
     reduce::{RawResults, ReduceError},
-    retry::{Decision, FAIL_STEP, Reason},
+    retry::{Decision, FAIL_STEP, Reason, times},
     settlement::{Settlement, cut},
 };
 use tokio::time::Instant;
@@ -109,7 +109,7 @@ impl Session {
                     deaths,
                     "the partition is set aside: its shim dies with it"
                 );
-                let message = format!("what ran it died with it {deaths} times: {message}");
+                let message = format!("what ran it died with it {}: {message}", times(deaths));
                 let reason = Reason::WorkerDied;
                 self.settle(
                     &flight,

@@ -98,7 +98,7 @@ fn a_partition_that_kills_its_worker_again_and_again_is_set_aside() {
 
 #[test]
 fn a_partition_kills_as_many_workers_as_its_step_allows() {
-    one_partition_kills(Death::Unknown, Some(1), "WorkerDied", "its worker died 1 times");
+    one_partition_kills(Death::Unknown, Some(1), "WorkerDied", "its worker died once");
     one_partition_kills(Death::Unknown, Some(5), "WorkerDied", "its worker died 5 times");
 }
 
