@@ -26,6 +26,7 @@ use braid_crds::{
 use braid_engine::{
     cover::{CoverError, ScanError, Split},
     plan::{Body, FILES, FilePlan, Plan, PlanError, PlannedFile, Read, holds_same},
+    shuffle::ShuffleError,
 };
 use braid_sync::{CallError, call::within};
 use globset::{GlobBuilder, GlobMatcher};
@@ -44,7 +45,10 @@ use crate::{
 };
 
 mod look;
+mod shuffle;
 pub mod survey;
+
+pub(crate) use shuffle::Shuffle;
 
 /// The deepest directory that is looked into.
 const DEPTH: usize = 64;
@@ -114,6 +118,25 @@ pub(crate) enum PlanningError {
         /// What is wrong with it.
         error: ScanError,
     },
+    /// A file whose records cannot be split by keys.
+    #[error("{path}: {error}")]
+    Shuffle {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: ShuffleError,
+    },
+    /// The parts of a shuffle that cannot be written.
+    #[error(
+        "the parts of the data cannot be written below {directory}: {problem}; a directory that can be written is named by keys: \
+         {{through: DATA}}"
+    )]
+    Parts {
+        /// The directory of the data.
+        directory: String,
+        /// Why.
+        problem: String,
+    },
     /// A file that cannot be looked into, or has changed meanwhile.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -149,12 +172,20 @@ impl PlanningError {
             }
             | Self::Split(CoverError::TooMany) => "PlanTooLarge",
             Self::NotAPath(_) | Self::Pattern { .. } => "BadPattern",
-            Self::Split(_) | Self::Plan(PlanError::Cover(_)) | Self::Packed { .. } => "BadSplit",
+            Self::Split(_)
+            | Self::Plan(PlanError::Cover(_))
+            | Self::Packed { .. }
+            | Self::Shuffle {
+                error: ShuffleError::Column { .. },
+                ..
+            } => "BadSplit",
+            Self::Parts { .. } => "PartsNotWritten",
             Self::Input(InputError::Changed { .. }) => "InputChanged",
             Self::Unreadable { .. }
             | Self::NotText(_)
             | Self::Plan(_)
             | Self::Records { .. }
+            | Self::Shuffle { .. }
             | Self::Input(_)
             | Self::Items(_)
             | Self::Cut => "UnreadableInput",
@@ -373,6 +404,8 @@ fn planned(path: &Path, metadata: &std::fs::Metadata) -> Result<PlannedFile, Pla
 pub(crate) struct Order {
     /// The files that the step runs over.
     pub(crate) files: Option<FilesSource>,
+    /// Where the parts go, if they are split by keys.
+    pub(crate) shuffle: Option<Shuffle>,
     /// In how many pieces the plan of the items is that the step runs over; 0: it does not.
     pub(crate) items: i32,
     /// What all partitions read.
@@ -411,11 +444,7 @@ pub(crate) async fn plan(
     let stopped = stop.0.clone();
     let uid = run.uid.clone();
     let encoded = tokio::task::spawn_blocking(move || {
-        let plan = match (&order.files, body) {
-            (Some(source), _) => Plan::from(files(source, &uid, &ground, &stopped)?),
-            (None, Some(items)) => Plan::items(items)?,
-            (None, None) => Plan::numbers(),
-        };
+        // Before parts are written, which nobody would remove if there were no plan.
         let reads = order.reads.iter().flat_map(|reads| &reads.data);
         let reads = reads.map(|read| {
             Ok::<_, PlanningError>(Read {
@@ -424,8 +453,13 @@ pub(crate) async fn plan(
                 files: listed(&read.url, read.written_by.as_ref(), &uid, &ground)?,
             })
         });
-        let plan = plan.reading(reads.collect::<Result<_, _>>()?)?;
-        Ok::<_, PlanningError>(plan.encode()?)
+        let reads = reads.collect::<Result<_, _>>()?;
+        let plan = match (&order.files, body) {
+            (Some(source), _) => Plan::from(files(source, order.shuffle.as_ref(), &uid, &ground, &stopped)?),
+            (None, Some(items)) => Plan::items(items)?,
+            (None, None) => Plan::numbers(),
+        };
+        Ok::<_, PlanningError>(plan.reading(reads)?.encode()?)
     })
     .await
     .map_err(|_| PlanningError::Cut)??;
@@ -450,7 +484,16 @@ fn listed(
 }
 
 /// Lists the files of a source and finds how they are cut. Blocks.
-fn files(source: &FilesSource, uid: &str, ground: &Ground, stop: &AtomicBool) -> Result<FilePlan, PlanningError> {
+fn files(
+    source: &FilesSource,
+    shuffle: Option<&Shuffle>,
+    uid: &str,
+    ground: &Ground,
+    stop: &AtomicBool,
+) -> Result<FilePlan, PlanningError> {
+    if let (Some(keys), Some(shuffle)) = (&source.keys, shuffle) {
+        return shuffle::files(source, keys, shuffle, uid, ground, stop);
+    }
     let (split, format) = (Split::try_from(source)?, source.format.into());
     braid_engine::cover::check(format, split)?;
     let files = listed(&source.url, source.written_by.as_ref(), uid, ground)?;

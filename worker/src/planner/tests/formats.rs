@@ -44,7 +44,7 @@ impl Bench {
             format,
             ..split.clone()
         };
-        files(&source, "", &self.ground(), &AtomicBool::new(false)).map(Plan::from)
+        files(&source, None, "", &self.ground(), &AtomicBool::new(false)).map(Plan::from)
     }
 
     fn input(&self, plan: &Plan, partition: u64, many: bool) -> Input {

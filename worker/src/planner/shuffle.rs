@@ -1,0 +1,130 @@
+//! Planning a shuffle: the records of all files are written into parts, once, and the plan is of these files.
+
+use std::{
+    io::{self, Read as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use braid_crds::{
+    worker::{FilesSource, KeysSource},
+    workflow::Format,
+};
+use braid_engine::{
+    cover::{CoverError, Split, packing},
+    plan::{FilePlan, PlannedFile},
+    shuffle::{RouteError, Router},
+};
+
+use super::{PlanningError, listed, look::CHUNK, planned};
+use crate::{
+    ground::Ground,
+    reader::{InputError, Source},
+    store::{PartFiles, Place},
+};
+
+/// Who plans a shuffle, and where its parts go.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shuffle {
+    /// Where they are.
+    pub(crate) place: Place,
+    /// A name that no other planner has.
+    pub(crate) planner: String,
+}
+
+/// Sends records to their parts by what a source says.
+pub(super) fn router(source: &FilesSource, keys: &KeysSource) -> Result<Router, PlanningError> {
+    let into = u32::try_from(keys.into).map_err(|_| CoverError::NoSplit)?;
+    Ok(Router::new(source.format.into(), &keys.by, into)?)
+}
+
+/// Writes the parts, and gives the plan of them: a partition for each. Blocks; ends with [`PlanningError::Cut`] soon after `stop` is
+/// set. What it has written by then is removed.
+pub(super) fn files(
+    source: &FilesSource,
+    keys: &KeysSource,
+    shuffle: &Shuffle,
+    uid: &str,
+    ground: &Ground,
+    stop: &AtomicBool,
+) -> Result<FilePlan, PlanningError> {
+    let mut router = router(source, keys)?;
+    let into = u32::try_from(keys.into).map_err(|_| CoverError::NoSplit)?;
+    let format = source.format.into();
+    let files = listed(&source.url, source.written_by.as_ref(), uid, ground)?;
+    let unwritten = |error: io::Error| PlanningError::Parts {
+        directory: shuffle.place.shown(),
+        problem: error.to_string(),
+    };
+    let ending = match format {
+        Some(Format::JsonLines) => "jsonl",
+        _ => "csv",
+    };
+    let mut parts = (shuffle.place)
+        .begin(&shuffle.planner, into, ending)
+        .map_err(unwritten)?;
+    let mut chunk = vec![0; CHUNK];
+    for file in &files {
+        read(file, format, &mut router, &mut parts, &mut chunk, ground, stop).map_err(|error| match error {
+            Failed::Planning(error) => error,
+            Failed::Route(RouteError::Taker(error)) => unwritten(error),
+            Failed::Route(RouteError::Wrong(error)) => PlanningError::Shuffle {
+                path: match packing(&file.path, format) {
+                    Some(_) => format!("{} (unpacked)", file.path),
+                    None => file.path.to_string(),
+                },
+                error,
+            },
+        })?;
+    }
+    let paths = parts.finish().map_err(unwritten)?;
+    let parts = paths.iter().map(|path| {
+        let metadata = ground.metadata(path).map_err(unwritten)?;
+        planned(path, &metadata)
+    });
+    Ok(FilePlan::new(parts.collect::<Result<_, _>>()?, format, Split::Files(1))?)
+}
+
+enum Failed {
+    Planning(PlanningError),
+    Route(RouteError<io::Error>),
+}
+
+impl From<RouteError<io::Error>> for Failed {
+    fn from(error: RouteError<io::Error>) -> Self {
+        Self::Route(error)
+    }
+}
+
+/// Sends the records of one file to their parts.
+fn read(
+    file: &PlannedFile,
+    format: Option<Format>,
+    router: &mut Router,
+    parts: &mut PartFiles,
+    chunk: &mut [u8],
+    ground: &Ground,
+    stop: &AtomicBool,
+) -> Result<(), Failed> {
+    let unreadable = |error: InputError| Failed::Planning(error.into());
+    router.begin(&file.path).map_err(RouteError::Wrong)?;
+    let mut reader = Source::new(ground.clone(), file.clone(), format).begin().map_err(unreadable)?;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failed::Planning(PlanningError::Cut));
+        }
+        match reader.read(chunk) {
+            Ok(0) => return Ok(router.end(parts)?),
+            Ok(count) => router.feed(chunk.get(..count).unwrap_or_default(), parts)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(unreadable(match error.downcast::<InputError>() {
+                    Ok(changed) => changed,
+                    Err(source) => InputError::Unreadable {
+                        path: file.path.to_string(),
+                        source,
+                    },
+                }));
+            }
+        }
+    }
+}
