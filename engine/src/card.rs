@@ -10,7 +10,8 @@ use braid_crds::{
     CardDigest, WorkflowSpec, limits,
     status::PlanRef,
     worker::{
-        Card, CardEnv, CardWrite, FilesSource, ItemsSource, KeysSource, RangeSource, ReadSource, ReadsSource, Source, WrittenBy,
+        Card, CardEnv, CardWrite, FilesSource, ItemsSource, KeysSource, RangeSource, ReadSource, ReadsSource, Source,
+        WrittenBy,
     },
     workflow::{Data, Over, ReadRef, Retry, Step},
 };

@@ -115,7 +115,10 @@ mod tests {
         assert_eq!(table(Split::Bytes(1)), [0, 1, 1, 1, 0]);
         assert_eq!(table(Split::Rows(1)), [0, 1, 1, 1, 0]);
         assert_eq!(table(Split::RowGroups(1)), [0, 0, 0, 0, 1]);
-        assert_eq!(formats.map(|format| u8::from(check_keys(format).is_ok())), [0, 0, 1, 1, 0]);
+        assert_eq!(
+            formats.map(|format| u8::from(check_keys(format).is_ok())),
+            [0, 0, 1, 1, 0]
+        );
         let error = check(Some(Format::Parquet), Split::Rows(1)).unwrap_err().to_string();
         assert!(
             error.contains("format Parquet cannot be split by rows: use split: {rowGroups"),

@@ -37,7 +37,9 @@ impl Column {
             }
         }
         // As most of them that any of the delimiters makes.
-        let parted = |delimiter: u8| fields(header, delimiter).map(|field| String::from_utf8_lossy(&unquoted(field)).into_owned());
+        let parted = |delimiter: u8| {
+            fields(header, delimiter).map(|field| String::from_utf8_lossy(&unquoted(field)).into_owned())
+        };
         let names: Vec<String> = DELIMITERS
             .into_iter()
             .max_by_key(|delimiter| fields(header, *delimiter).count())
@@ -142,7 +144,11 @@ mod tests {
         let told = |text, by| header(text, by).unwrap_err().to_string();
         assert!(told("region,shop", "regoin").contains("no columns of the header are called \"regoin\""));
         assert!(told("region,shop", "regoin").contains("did you mean \"region\"?"));
-        assert!(told("a|b|c", "zzzzzz").contains("there are a, b, c"), "{}", told("a|b|c", "zzzzzz"));
+        assert!(
+            told("a|b|c", "zzzzzz").contains("there are a, b, c"),
+            "{}",
+            told("a|b|c", "zzzzzz")
+        );
         assert!(told("a,b,a", "a").contains("2 columns"));
     }
 

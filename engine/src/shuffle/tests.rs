@@ -48,7 +48,15 @@ fn route(format: Format, by: &str, into: u32, files: &[&str], chunk: usize) -> R
 /// The parts of keys are part of what runs rely on, across versions and machines.
 #[test]
 fn parts_of_keys_never_change() {
-    let keys = [None, Some(""), Some("7"), Some("north"), Some("né\n"), Some("null"), Some("none")];
+    let keys = [
+        None,
+        Some(""),
+        Some("7"),
+        Some("north"),
+        Some("né\n"),
+        Some("null"),
+        Some("none"),
+    ];
     let parts = |into| keys.map(|key| part_of(key.map(str::as_bytes), into));
     assert_eq!(parts(1), [0; 7]);
     assert_eq!(parts(64), [22, 51, 0, 3, 12, 48, 55]);
@@ -58,16 +66,32 @@ fn parts_of_keys_never_change() {
 
 #[test]
 fn json_and_csv_have_the_same_keys() {
-    let csv = route(Format::Csv, "k", 4096, &["k,v\n7,1\n\"x \"\"y\"\"\",1\n7,2\ntrue,2\n"], 100).unwrap();
+    let csv = route(
+        Format::Csv,
+        "k",
+        4096,
+        &["k,v\n7,1\n\"x \"\"y\"\"\",1\n7,2\ntrue,2\n"],
+        100,
+    )
+    .unwrap();
     let lines = "{\"k\": \"7\"}\n{\"v\":[{\"k\":1}],\"k\":\"x \\\"y\\\"\"}\n{\"k\":7}\n{\"k\":true}\n";
     let json = route(Format::JsonLines, "k", 4096, &[lines], 100).unwrap();
     let counts = |taken: &Taken| -> Vec<(u32, usize)> {
-        (taken.parts.iter()).map(|(part, records)| (*part, records.len())).collect()
+        (taken.parts.iter())
+            .map(|(part, records)| (*part, records.len()))
+            .collect()
     };
     assert_eq!(counts(&csv), counts(&json));
     assert_eq!(csv.parts.len(), 3);
     // None, null, and a record that ends before: one key, and not that of an empty text.
-    let none = route(Format::JsonLines, "k", 4096, &["{}\n{\"k\":null}\n{\"k\":\"\"}\n{\"k\":1,\"k\":null}"], 9).unwrap();
+    let none = route(
+        Format::JsonLines,
+        "k",
+        4096,
+        &["{}\n{\"k\":null}\n{\"k\":\"\"}\n{\"k\":1,\"k\":null}"],
+        9,
+    )
+    .unwrap();
     assert_eq!(none.parts[&part_of(None, 4096)].len(), 3);
     let short = route(Format::Csv, "k", 4096, &["v,k\n1,\n2\n"], 9).unwrap();
     assert_eq!(short.parts[&part_of(None, 4096)], ["2\n"]);
@@ -78,7 +102,10 @@ fn what_is_wrong_says_where() {
     let csv = |files: &[&str]| route(Format::Csv, "k", 9, files, 3).unwrap_err();
     assert!(matches!(csv(&["a,b\n"]), ShuffleError::Column { .. }));
     let first = "file 1".to_owned();
-    assert_eq!(csv(&["\n", "k,v\n1,2\n", "\u{feff}k,v\r\n", "v,k\n"]), ShuffleError::Headers { first });
+    assert_eq!(
+        csv(&["\n", "k,v\n1,2\n", "\u{feff}k,v\r\n", "v,k\n"]),
+        ShuffleError::Headers { first }
+    );
     assert_eq!(csv(&["k\n1\n\"2\n"]), ShuffleError::Scan(ScanError::UnclosedQuote(4)));
     let json = |text: &str| route(Format::JsonLines, "k", 9, &[text], 4).unwrap_err().to_string();
     for (text, says) in [
@@ -133,7 +160,10 @@ fn files(header: &str, lines: &[String], cuts: &[(usize, bool)], end: &str) -> V
     for (count, ended) in cuts {
         let (taken, rest) = left.split_at(count.min(left.len()));
         left = rest;
-        let mut text = format!("{header}{}", taken.iter().map(|line| format!("{line}{end}")).collect::<String>());
+        let mut text = format!(
+            "{header}{}",
+            taken.iter().map(|line| format!("{line}{end}")).collect::<String>()
+        );
         if !ended && !taken.is_empty() {
             text.truncate(text.len() - end.len());
         }

@@ -8,14 +8,7 @@ use braid_crds::{
 use super::{Problems, Rule, steps, writes};
 
 /// Whether the parts of a shuffle can be where they are to be.
-pub(super) fn check(
-    spec: &WorkflowSpec,
-    step: &Step,
-    over: &Data,
-    keys: &Keys,
-    path: &str,
-    problems: &mut Problems,
-) {
+pub(super) fn check(spec: &WorkflowSpec, step: &Step, over: &Data, keys: &Keys, path: &str, problems: &mut Problems) {
     let Some(name) = &keys.through else {
         if writes::is_config(over) {
             problems.add(

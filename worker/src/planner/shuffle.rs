@@ -81,7 +81,11 @@ pub(super) fn files(
         let metadata = ground.metadata(path).map_err(unwritten)?;
         planned(path, &metadata)
     });
-    Ok(FilePlan::new(parts.collect::<Result<_, _>>()?, format, Split::Files(1))?)
+    Ok(FilePlan::new(
+        parts.collect::<Result<_, _>>()?,
+        format,
+        Split::Files(1),
+    )?)
 }
 
 enum Failed {
@@ -107,7 +111,9 @@ fn read(
 ) -> Result<(), Failed> {
     let unreadable = |error: InputError| Failed::Planning(error.into());
     router.begin(&file.path).map_err(RouteError::Wrong)?;
-    let mut reader = Source::new(ground.clone(), file.clone(), format).begin().map_err(unreadable)?;
+    let mut reader = Source::new(ground.clone(), file.clone(), format)
+        .begin()
+        .map_err(unreadable)?;
     loop {
         if stop.load(Ordering::Relaxed) {
             return Err(Failed::Planning(PlanningError::Cut));
