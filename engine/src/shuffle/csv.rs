@@ -44,13 +44,12 @@ impl Column {
             .into_iter()
             .max_by_key(|delimiter| fields(header, *delimiter).count())
             .map_or_else(Vec::new, |delimiter| parted(delimiter).collect());
-        let help = match suggest::nearest(by, names.iter().map(String::as_str)) {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => {
-                let shown: Vec<String> = names.iter().take(SHOWN).map(|name| cut(name)).collect();
-                let more = if names.len() > SHOWN { ", and more" } else { "" };
-                format!("there are {}{more}", shown.join(", "))
-            }
+        let help = if let Some(name) = suggest::nearest(by, names.iter().map(String::as_str)) {
+            format!("did you mean {name:?}?")
+        } else {
+            let shown: Vec<String> = names.iter().take(SHOWN).map(|name| cut(name)).collect();
+            let more = if names.len() > SHOWN { ", and more" } else { "" };
+            format!("there are {}{more}", shown.join(", "))
         };
         Err(ShuffleError::Column {
             by: by.to_owned(),

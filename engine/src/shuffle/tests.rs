@@ -162,7 +162,7 @@ fn files(header: &str, lines: &[String], cuts: &[(usize, bool)], end: &str) -> V
         left = rest;
         let mut text = format!(
             "{header}{}",
-            taken.iter().map(|line| format!("{line}{end}")).collect::<String>()
+            taken.iter().flat_map(|line| [line.as_str(), end]).collect::<String>()
         );
         if !ended && !taken.is_empty() {
             text.truncate(text.len() - end.len());
@@ -185,9 +185,10 @@ proptest! {
         chunk in 1..60_usize,
         empty_lines: bool,
     ) {
-        let (format, header, records) = match csv {
-            true => (Format::Csv, "x,k,n\n", records.0),
-            false => (Format::JsonLines, "", records.1),
+        let (format, header, records) = if csv {
+            (Format::Csv, "x,k,n\n", records.0)
+        } else {
+            (Format::JsonLines, "", records.1)
         };
         let lines: Vec<String> = records.iter().map(|(_, line)| line.clone()).collect();
         let end = if empty_lines { "\n\n" } else { "\n" };

@@ -12,14 +12,14 @@ use braid_crds::{
 use braid_engine::{
     cover::{CoverError, Split, packing},
     plan::{FilePlan, PlannedFile},
-    shuffle::{RouteError, Router},
+    shuffle::{Parts, RouteError, Router},
 };
 
 use super::{PlanningError, listed, look::CHUNK, planned};
 use crate::{
     ground::Ground,
     reader::{InputError, Source},
-    store::{PartFiles, Place},
+    store::Place,
 };
 
 /// Who plans a shuffle, and where its parts go.
@@ -32,7 +32,7 @@ pub(crate) struct Shuffle {
 }
 
 /// Sends records to their parts by what a source says.
-pub(super) fn router(source: &FilesSource, keys: &KeysSource) -> Result<Router, PlanningError> {
+fn router(source: &FilesSource, keys: &KeysSource) -> Result<Router, PlanningError> {
     let into = u32::try_from(keys.into).map_err(|_| CoverError::NoSplit)?;
     Ok(Router::new(source.format.into(), &keys.by, into)?)
 }
@@ -64,17 +64,8 @@ pub(super) fn files(
         .map_err(unwritten)?;
     let mut chunk = vec![0; CHUNK];
     for file in &files {
-        read(file, format, &mut router, &mut parts, &mut chunk, ground, stop).map_err(|error| match error {
-            Failed::Planning(error) => error,
-            Failed::Route(RouteError::Taker(error)) => unwritten(error),
-            Failed::Route(RouteError::Wrong(error)) => PlanningError::Shuffle {
-                path: match packing(&file.path, format) {
-                    Some(_) => format!("{} (unpacked)", file.path),
-                    None => file.path.to_string(),
-                },
-                error,
-            },
-        })?;
+        read(file, format, &mut router, &mut parts, &mut chunk, ground, stop)
+            .map_err(|failed| failed.of(file, format, unwritten))?;
     }
     let paths = parts.finish().map_err(unwritten)?;
     let parts = paths.iter().map(|path| {
@@ -88,27 +79,89 @@ pub(super) fn files(
     )?)
 }
 
-enum Failed {
-    Planning(PlanningError),
-    Route(RouteError<io::Error>),
+/// Looks at the first record, or the header before it: whether the data have such keys at all. Blocks.
+pub(super) fn look(
+    source: &FilesSource,
+    keys: &KeysSource,
+    files: &[PlannedFile],
+    ground: &Ground,
+) -> Result<(), PlanningError> {
+    let mut router = router(source, keys)?;
+    let format = source.format.into();
+    let mut chunk = vec![0; CHUNK];
+    for file in files {
+        let stop = AtomicBool::new(false);
+        match read(file, format, &mut router, &mut First, &mut chunk, ground, &stop) {
+            // It is empty.
+            Ok(()) => {}
+            Err(Failed::Route(RouteError::Taker(Enough))) => return Ok(()),
+            Err(failed) => return Err(failed.of(file, format, |Enough| PlanningError::Cut)),
+        }
+    }
+    Ok(())
 }
 
-impl From<RouteError<io::Error>> for Failed {
-    fn from(error: RouteError<io::Error>) -> Self {
+/// Takes nothing: the first that comes is enough.
+struct First;
+
+struct Enough;
+
+impl Parts for First {
+    type Error = Enough;
+
+    fn header(&mut self, _: &[u8]) -> Result<(), Enough> {
+        Err(Enough)
+    }
+
+    fn record(&mut self, _: u32, _: &[u8]) -> Result<(), Enough> {
+        Err(Enough)
+    }
+}
+
+/// Why a file is not read to its end.
+enum Failed<E> {
+    Planning(PlanningError),
+    Route(RouteError<E>),
+}
+
+impl<E> From<RouteError<E>> for Failed<E> {
+    fn from(error: RouteError<E>) -> Self {
         Self::Route(error)
     }
 }
 
+impl<E> Failed<E> {
+    /// As an error of planning, with the name of the file.
+    fn of(
+        self,
+        file: &PlannedFile,
+        format: Option<Format>,
+        not_taken: impl FnOnce(E) -> PlanningError,
+    ) -> PlanningError {
+        match self {
+            Self::Planning(error) => error,
+            Self::Route(RouteError::Taker(error)) => not_taken(error),
+            Self::Route(RouteError::Wrong(error)) => PlanningError::Shuffle {
+                path: match packing(&file.path, format) {
+                    Some(_) => format!("{} (unpacked)", file.path),
+                    None => file.path.to_string(),
+                },
+                error,
+            },
+        }
+    }
+}
+
 /// Sends the records of one file to their parts.
-fn read(
+fn read<P: Parts>(
     file: &PlannedFile,
     format: Option<Format>,
     router: &mut Router,
-    parts: &mut PartFiles,
+    parts: &mut P,
     chunk: &mut [u8],
     ground: &Ground,
     stop: &AtomicBool,
-) -> Result<(), Failed> {
+) -> Result<(), Failed<P::Error>> {
     let unreadable = |error: InputError| Failed::Planning(error.into());
     router.begin(&file.path).map_err(RouteError::Wrong)?;
     let mut reader = Source::new(ground.clone(), file.clone(), format)

@@ -68,10 +68,10 @@ pub fn partitions(source: &FilesSource, ground: &Ground, first: usize) -> Result
     })
 }
 
-/// What a shuffle will give. Nothing is written, so the sizes of the parts are not known.
+/// What a shuffle will give. Nothing is written, and only the beginning is read, so the sizes of the parts are not known.
 fn parts(source: &FilesSource, keys: &KeysSource, ground: &Ground) -> Result<Survey, NoPlan> {
-    shuffle::router(source, keys)?;
     let files = Pattern::new(&source.url)?.list(ground)?;
+    shuffle::look(source, keys, &files, ground)?;
     let partitions = u64::try_from(keys.into).unwrap_or(0);
     Ok(Survey {
         files: files.len() as u64,

@@ -31,7 +31,7 @@ mod receive;
 mod tests;
 
 pub(crate) use manifest::list;
-pub(crate) use parts::{PartFiles, Place};
+pub(crate) use parts::Place;
 pub(crate) use publish::PublishError;
 pub(crate) use receive::{Receiving, Refusal};
 

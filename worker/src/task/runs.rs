@@ -41,7 +41,7 @@ pub(super) enum Source {
         many: bool,
     },
     /// The plan itself is to be made.
-    Planning(Order),
+    Planning(Box<Order>),
     /// Files that were counted are to be published.
     Publishing(Publication),
 }
@@ -184,7 +184,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground, s
     let mut impossible = programs::refuse(card, ground);
     let parts = Place::new(ground, &shard.run, card);
     let source = match (&card.source.range, &card.source.items, &card.source.files) {
-        _ if shard.mode == Mode::Plan => Source::Planning(Order {
+        _ if shard.mode == Mode::Plan => Source::Planning(Box::new(Order {
             files: card.source.files.clone(),
             shuffle: parts.clone().map(|place| Shuffle {
                 place,
@@ -192,7 +192,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground, s
             }),
             items: card.source.items.as_ref().map_or(0, |items| items.chunks),
             reads: card.reads.clone(),
-        }),
+        })),
         _ if shard.mode == Mode::Publish => Source::Publishing(shard.publish.clone().unwrap_or_default()),
         (Some(range), _, _) => Source::Range(range.clone()),
         (_, Some(items), _) => Source::Items { chunks: items.chunks },

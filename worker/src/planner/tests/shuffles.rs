@@ -10,7 +10,7 @@ use braid_engine::{plan::Plan, shuffle::part_of};
 
 use super::formats::{Bench, gzip, zstd};
 use crate::{
-    planner::{PlanningError, Shuffle, files},
+    planner::{PlanningError, Shuffle, files, survey},
     store::Place,
 };
 
@@ -254,6 +254,11 @@ fn what_cannot_be_shuffled_says_which_file_and_leaves_nothing() {
     }
     let mut by = source("1.csv", CardFormat::Csv, 9);
     by.keys.as_mut().unwrap().by = "kk".into();
+    let told = survey::partitions(&by, &bench.ground(), 3).unwrap_err().to_string();
+    assert!(told.contains("BadSplit: 1.csv: no columns"), "{told}");
+    // Of what comes later a survey knows nothing, and it writes nothing.
+    let survey = survey::partitions(&source("*.csv", CardFormat::Csv, 9), &bench.ground(), 3).unwrap();
+    assert_eq!((survey.files, survey.bytes, survey.partitions), (2, 16, 9));
     let fatal = plan(&bench, &by, "start.1", false).unwrap_err().to_fatal();
     assert_eq!(fatal.reason, "BadSplit");
     assert!(
