@@ -172,6 +172,9 @@ fn cut(step: &Step) -> String {
         split.bytes.map(|n| format!("bytes: {n}")),
         split.rows.map(|n| format!("rows: {n}")),
         split.row_groups.map(|n| format!("rowGroups: {n}")),
+        split
+            .keys
+            .map(|keys| format!("the key {} into {}", text::printable(&keys.by), keys.into)),
     ];
     format!("{data} by {}", by.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }

@@ -182,6 +182,9 @@ pub struct Publication {
     /// Nothing of the step runs or is counted any more: what attempts have left is removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sweep: bool,
+    /// With `sweep`: nobody will read the parts of the step's shuffle again, and they are removed, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parts: bool,
 }
 
 /// The files of a counted shard, under the names of the attempts that wrote them.
@@ -370,6 +373,9 @@ pub struct FilesSource {
     /// Row groups to a partition; 0: not by row groups.
     #[serde(default, skip_serializing_if = "nothing")]
     pub row_groups: u64,
+    /// The parts of a shuffle; absent: not by keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysSource>,
     /// How the bytes divide into records.
     #[serde(default, skip_serializing_if = "CardFormat::is_text")]
     pub format: CardFormat,
@@ -379,6 +385,21 @@ pub struct FilesSource {
     /// In how many `Plan` objects the list is; 0 in a shard that makes the plan.
     #[serde(default)]
     pub chunks: i32,
+}
+
+/// A shuffle: who plans writes the records into parts, and these are the files of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysSource {
+    /// The field of a record that is its key.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// In how many parts.
+    pub into: i32,
+    /// The directory below which the parts are, evaluated; absent: that of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub through: Option<String>,
 }
 
 /// Who wrote data that a step reads.

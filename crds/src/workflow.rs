@@ -10,7 +10,9 @@ pub use data::{ClaimVolume, ConfigMapVolume, Data, Files, FilesVolume, Format, H
 pub use program::{Code, EnvVar, Protocol, Run, Serve};
 pub use results::{Reduce, ResultSpec, ResultType};
 pub use retry::{Backoff, Retry, RetryAction, RetryReason, RetryRule};
-pub use step::{AfterRule, Axis, Matrix, OnFailure, Over, Range, ReadRef, Repeat, Split, Step, StepDefaults, WriteRef};
+pub use step::{
+    AfterRule, Axis, Keys, Matrix, OnFailure, Over, Range, ReadRef, Repeat, Split, Step, StepDefaults, WriteRef,
+};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -10,7 +10,8 @@ use braid_crds::{
     CardDigest, WorkflowSpec, limits,
     status::PlanRef,
     worker::{
-        Card, CardEnv, CardWrite, FilesSource, ItemsSource, RangeSource, ReadSource, ReadsSource, Source, WrittenBy,
+        Card, CardEnv, CardWrite, FilesSource, ItemsSource, KeysSource, RangeSource, ReadSource, ReadsSource, Source,
+        WrittenBy,
     },
     workflow::{Data, Over, ReadRef, Retry, Step},
 };
@@ -193,6 +194,14 @@ pub fn writer<'a>(spec: &'a WorkflowSpec, data: &str) -> Option<&'a Step> {
     spec.steps.iter().find(writes)
 }
 
+/// The data in whose directory the parts are that a step is shuffled into; `None`: it is not.
+#[must_use]
+pub fn shuffled_through(step: &Step) -> Option<&str> {
+    let over = step.over.as_ref()?;
+    let keys = over.split.as_ref()?.keys.as_ref()?;
+    keys.through.as_deref().or(over.data.as_deref())
+}
+
 fn written_by(spec: &WorkflowSpec, data: &str) -> Option<WrittenBy> {
     writer(spec, data).map(|step| WrittenBy {
         step: step.name.clone(),
@@ -230,6 +239,17 @@ fn source(
                 .map_or(0, braid_crds::ByteSize::get),
             rows: number(split.and_then(|split| split.rows)),
             row_groups: number(split.and_then(|split| split.row_groups)),
+            keys: match split.and_then(|split| split.keys.as_ref()) {
+                None => None,
+                Some(keys) => Some(KeysSource {
+                    by: keys.by.clone(),
+                    into: keys.into,
+                    through: match &keys.through {
+                        None => None,
+                        Some(through) => Some(located(&spec.data, through, scope)?.1),
+                    },
+                }),
+            },
             format: data.files.format.into(),
             written_by: written_by(spec, name),
             chunks,

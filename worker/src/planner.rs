@@ -21,11 +21,11 @@ use std::{
 use braid_crds::{
     GROUP, Plan as PlanObject, PlanSpec, VERSION,
     status::PlanRef,
-    worker::{Fatal, FilesSource, ReadsSource, RunRef, WrittenBy},
+    worker::{FilesSource, ReadsSource, RunRef, WrittenBy},
 };
 use braid_engine::{
-    cover::{CoverError, ScanError, Split},
-    plan::{Body, FILES, FilePlan, Plan, PlanError, PlannedFile, Read, holds_same},
+    cover::Split,
+    plan::{Body, FILES, FilePlan, Plan, PlannedFile, Read, holds_same},
 };
 use braid_sync::{CallError, call::within};
 use globset::{GlobBuilder, GlobMatcher};
@@ -36,136 +36,22 @@ use walkdir::WalkDir;
 use crate::{
     desk::pause,
     ground::Ground,
-    reader::{
-        InputError, modified_nanos,
-        plans::{self, FetchError},
-    },
+    reader::{modified_nanos, plans},
     store,
 };
 
+mod error;
 mod look;
+mod shuffle;
 pub mod survey;
+
+pub(crate) use error::PlanningError;
+pub(crate) use shuffle::Shuffle;
 
 /// The deepest directory that is looked into.
 const DEPTH: usize = 64;
 /// The most entries that are looked at.
 const ENTRIES: usize = 20_000_000;
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PlanningError {
-    /// Something that looks like the address of a server.
-    #[error("{0:?} is not a path: this version reads files of the worker's own file system only")]
-    NotAPath(String),
-    /// A pattern that is none.
-    #[error("{pattern:?} is not a pattern: {problem}")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Nothing matched.
-    #[error(
-        "no file matches {pattern:?} below {root}; `**` matches any directories, names that begin with a dot are left out"
-    )]
-    NoFiles {
-        /// The pattern.
-        pattern: String,
-        /// Where was looked.
-        root: String,
-    },
-    /// A directory or a file that cannot be looked at.
-    #[error("{path} cannot be listed: {problem}")]
-    Unreadable {
-        /// Which.
-        path: String,
-        /// Why.
-        problem: String,
-    },
-    /// A name that is not text.
-    #[error("the path {0:?} is not UTF-8; rename the file")]
-    NotText(String),
-    /// Too many files, or entries.
-    #[error("more than {0} entries below the pattern's fixed part; choose a pattern with a longer fixed part")]
-    TooMany(usize),
-    /// No plan can be made of them.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The split.
-    #[error(transparent)]
-    Split(#[from] CoverError),
-    /// A packed file that is to be cut.
-    #[error(
-        "{path} is packed with {packing}, and what is packed can only be read from its beginning: use split: {{files: N}}, or \
-         unpack it"
-    )]
-    Packed {
-        /// The file.
-        path: String,
-        /// How it is packed.
-        packing: &'static str,
-    },
-    /// A file whose records cannot be found.
-    #[error("{path}: {error}")]
-    Records {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        error: ScanError,
-    },
-    /// A file that cannot be looked into, or has changed meanwhile.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// The items that the step runs over.
-    #[error(transparent)]
-    Items(#[from] FetchError),
-    /// An object of the plan's name is there and is not the plan.
-    #[error("the Plan {0} exists already and is not this plan; delete it if nothing uses it")]
-    Taken(String),
-    /// The API server will not have an object.
-    #[error("the Plan {name} was refused: {problem}")]
-    Refused {
-        /// Its name.
-        name: String,
-        /// Why.
-        problem: String,
-    },
-    /// The listing was cut short.
-    #[error("the listing was cut short")]
-    Cut,
-}
-
-impl PlanningError {
-    /// As a commit says it.
-    pub(crate) fn to_fatal(&self) -> Fatal {
-        let reason = match self {
-            Self::NoFiles { .. } => "NoFiles",
-            Self::TooMany(_)
-            | Self::Plan(PlanError::TooLarge { .. } | PlanError::Cover(CoverError::TooMany))
-            | Self::Records {
-                error: ScanError::TooMany,
-                ..
-            }
-            | Self::Split(CoverError::TooMany) => "PlanTooLarge",
-            Self::NotAPath(_) | Self::Pattern { .. } => "BadPattern",
-            Self::Split(_) | Self::Plan(PlanError::Cover(_)) | Self::Packed { .. } => "BadSplit",
-            Self::Input(InputError::Changed { .. }) => "InputChanged",
-            Self::Unreadable { .. }
-            | Self::NotText(_)
-            | Self::Plan(_)
-            | Self::Records { .. }
-            | Self::Input(_)
-            | Self::Items(_)
-            | Self::Cut => "UnreadableInput",
-            Self::Taken(_) | Self::Refused { .. } => "PlanRefused",
-        };
-        Fatal {
-            reason: reason.into(),
-            message: braid_engine::settlement::cut(&self.to_string()),
-        }
-    }
-}
 
 /// A pattern, taken apart.
 #[derive(Clone, Debug)]
@@ -373,6 +259,8 @@ fn planned(path: &Path, metadata: &std::fs::Metadata) -> Result<PlannedFile, Pla
 pub(crate) struct Order {
     /// The files that the step runs over.
     pub(crate) files: Option<FilesSource>,
+    /// Where the parts go, if they are split by keys.
+    pub(crate) shuffle: Option<Shuffle>,
     /// In how many pieces the plan of the items is that the step runs over; 0: it does not.
     pub(crate) items: i32,
     /// What all partitions read.
@@ -411,11 +299,7 @@ pub(crate) async fn plan(
     let stopped = stop.0.clone();
     let uid = run.uid.clone();
     let encoded = tokio::task::spawn_blocking(move || {
-        let plan = match (&order.files, body) {
-            (Some(source), _) => Plan::from(files(source, &uid, &ground, &stopped)?),
-            (None, Some(items)) => Plan::items(items)?,
-            (None, None) => Plan::numbers(),
-        };
+        // Before parts are written, which nobody would remove if there were no plan.
         let reads = order.reads.iter().flat_map(|reads| &reads.data);
         let reads = reads.map(|read| {
             Ok::<_, PlanningError>(Read {
@@ -424,8 +308,13 @@ pub(crate) async fn plan(
                 files: listed(&read.url, read.written_by.as_ref(), &uid, &ground)?,
             })
         });
-        let plan = plan.reading(reads.collect::<Result<_, _>>()?)?;
-        Ok::<_, PlanningError>(plan.encode()?)
+        let reads = reads.collect::<Result<_, _>>()?;
+        let plan = match (&order.files, body) {
+            (Some(source), _) => Plan::from(files(source, order.shuffle.as_ref(), &uid, &ground, &stopped)?),
+            (None, Some(items)) => Plan::items(items)?,
+            (None, None) => Plan::numbers(),
+        };
+        Ok::<_, PlanningError>(plan.reading(reads)?.encode()?)
     })
     .await
     .map_err(|_| PlanningError::Cut)??;
@@ -450,7 +339,16 @@ fn listed(
 }
 
 /// Lists the files of a source and finds how they are cut. Blocks.
-fn files(source: &FilesSource, uid: &str, ground: &Ground, stop: &AtomicBool) -> Result<FilePlan, PlanningError> {
+fn files(
+    source: &FilesSource,
+    shuffle: Option<&Shuffle>,
+    uid: &str,
+    ground: &Ground,
+    stop: &AtomicBool,
+) -> Result<FilePlan, PlanningError> {
+    if let (Some(keys), Some(shuffle)) = (&source.keys, shuffle) {
+        return shuffle::files(source, keys, shuffle, uid, ground, stop);
+    }
     let (split, format) = (Split::try_from(source)?, source.format.into());
     braid_engine::cover::check(format, split)?;
     let files = listed(&source.url, source.written_by.as_ref(), uid, ground)?;

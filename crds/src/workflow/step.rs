@@ -244,10 +244,10 @@ pub struct Axis {
     pub values: Vec<Value>,
 }
 
-/// How data is cut: exactly one of `files`, `bytes`, `rows`, `rowGroups`. Which of them data has depends on its format.
+/// How data is cut: exactly one of `files`, `bytes`, `rows`, `rowGroups`, `keys`. Which of them data has depends on its format.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("[has(self.files), has(self.bytes), has(self.rows), has(self.rowGroups)].filter(given, given).size() == 1", "split needs exactly one of files, bytes, rows, rowGroups"))]
+#[x_kube(validation = ("[has(self.files), has(self.bytes), has(self.rows), has(self.rowGroups), has(self.keys)].filter(given, given).size() == 1", "split needs exactly one of files, bytes, rows, rowGroups, keys"))]
 pub struct Split {
     /// So many whole files to a partition. Any format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -265,6 +265,26 @@ pub struct Split {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub row_groups: Option<i32>,
+    /// All records of one key to one partition: the data is written anew, in parts, when the step is planned. `CSV` and `JSONLines`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+}
+
+/// A shuffle: which part a record comes to follows from its key alone.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Keys {
+    /// The key of a record: a column, by its name in the header, or a field at the top of a JSON object.
+    #[schemars(length(min = 1, max = 256))]
+    pub by: String,
+    /// In how many parts; a partition each, also those that no key comes to.
+    #[schemars(range(min = 1, max = 4_096))]
+    pub into: i32,
+    /// The name of data whose url is a directory: the parts are there, below `.braid`, until the step has ended. Absent: they are in
+    /// the directory of the data itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30))]
+    pub through: Option<String>,
 }
 
 /// The numbers `start`, `start + step`, ... below `end`; a partition each.

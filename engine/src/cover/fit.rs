@@ -39,6 +39,26 @@ pub fn check(format: Option<Format>, split: Split) -> Result<(), CoverError> {
     })
 }
 
+/// Whether files of a format can be cut by keys.
+///
+/// # Errors
+/// If not: what can be done instead.
+pub fn check_keys(format: Option<Format>) -> Result<(), CoverError> {
+    let instead = match format {
+        Some(Format::Csv | Format::JsonLines) => return Ok(()),
+        None => "say which fields it has: format: CSV or JSONLines",
+        Some(Format::Text) => "lines of text have no fields: say format: CSV or JSONLines if it is such",
+        Some(Format::Parquet) => {
+            "use split: {rowGroups: N}, and let the step write CSV or JSONLines, which a later step can split by keys"
+        }
+    };
+    Err(CoverError::Format {
+        format: format.map_or("none", Format::as_str),
+        by: "keys",
+        instead,
+    })
+}
+
 /// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Packing {
@@ -95,6 +115,10 @@ mod tests {
         assert_eq!(table(Split::Bytes(1)), [0, 1, 1, 1, 0]);
         assert_eq!(table(Split::Rows(1)), [0, 1, 1, 1, 0]);
         assert_eq!(table(Split::RowGroups(1)), [0, 0, 0, 0, 1]);
+        assert_eq!(
+            formats.map(|format| u8::from(check_keys(format).is_ok())),
+            [0, 0, 1, 1, 0]
+        );
         let error = check(Some(Format::Parquet), Split::Rows(1)).unwrap_err().to_string();
         assert!(
             error.contains("format Parquet cannot be split by rows: use split: {rowGroups"),

@@ -13,9 +13,9 @@ mod fit;
 mod line;
 mod records;
 
-pub use fit::{Packing, check, packing};
+pub use fit::{Packing, check, check_keys, packing};
 pub use line::LineCover;
-pub use records::{CUTS, HEADER_BYTES, RecordScan, Records, ScanError, Unit};
+pub use records::{CUTS, DELIMITERS, HEADER_BYTES, RecordScan, Records, ScanError, Unit, bare_header};
 
 /// How files are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ pub enum Piece {
 /// Why files cannot be cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CoverError {
-    /// None of the four, or several.
-    #[error("a split needs exactly one of files, bytes, rows and rowGroups, at least 1")]
+    /// None of the five, or several.
+    #[error("a split needs exactly one of files, bytes, rows, rowGroups and keys, at least 1")]
     NoSplit,
     /// The format has no such records.
     #[error("data of format {format} cannot be split by {by}: {instead}")]

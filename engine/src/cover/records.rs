@@ -16,6 +16,9 @@ pub const HEADER_BYTES: u64 = 1 << 20;
 /// The most partitions that may be found by looking into the files of one plan.
 pub const CUTS: usize = 8_000_000;
 
+/// What parts the fields of CSV: the first is that of RFC 4180.
+pub const DELIMITERS: [u8; 4] = *b",;\t|";
+
 /// Text is counted in blocks of so many bytes.
 const BLOCK: usize = 32 << 10;
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -73,6 +76,8 @@ pub struct RecordScan {
     rows: u64,
     total_rows: u64,
     starts: Vec<u64>,
+    /// Where records have ended, if somebody wants to know.
+    ends: Option<Vec<u64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +145,25 @@ impl RecordScan {
             rows: 0,
             total_rows: 0,
             starts: Vec::new(),
+            ends: None,
         })
+    }
+
+    /// For a file whose records are wanted one by one: [`Self::take_ends`] tells where they are.
+    ///
+    /// # Errors
+    /// For Parquet.
+    pub fn each(format: Format) -> Result<Self, ScanError> {
+        Ok(Self {
+            ends: Some(Vec::new()),
+            ..Self::new(format, Unit::Rows(u64::MAX))?
+        })
+    }
+
+    /// Where records have ended since this was asked last, in order. Empty lines go with what is behind them. Nothing of text, and of
+    /// scans that are not by [`Self::each`].
+    pub fn take_ends(&mut self) -> Vec<u64> {
+        self.ends.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes the next bytes of the file.
@@ -173,6 +196,18 @@ impl RecordScan {
     /// # Errors
     /// See [`ScanError`].
     pub fn finish(mut self) -> Result<Records, ScanError> {
+        self.close()?;
+        Ok(Records {
+            header: self.header.unwrap_or(self.position),
+            starts: self.starts,
+        })
+    }
+
+    /// Ends the last record, at the end of the file.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn close(&mut self) -> Result<(), ScanError> {
         if let Rule::Csv {
             state: State::Quoted(at),
             ..
@@ -183,10 +218,7 @@ impl RecordScan {
         if !self.line.is_empty() || (matches!(self.rule, Rule::Text) && self.line.length > 0) {
             self.end_of_record(self.position)?;
         }
-        Ok(Records {
-            header: self.header.unwrap_or(self.position),
-            starts: self.starts,
-        })
+        Ok(())
     }
 
     /// Text by rows: whole blocks are counted, only the one in which a partition ends is looked through.
@@ -316,6 +348,9 @@ impl RecordScan {
             (self.header, self.start) = (Some(end), end);
             return Ok(());
         }
+        if let Some(ends) = &mut self.ends {
+            ends.push(end);
+        }
         self.open()?;
         self.rows += 1;
         self.total_rows += 1;
@@ -343,7 +378,13 @@ impl RecordScan {
 
 /// Whether a field may begin behind this byte.
 fn parts(byte: u8) -> bool {
-    matches!(byte, b',' | b';' | b'\t' | b'|')
+    DELIMITERS.contains(&byte)
+}
+
+/// A header without what does not matter when headers are compared: a byte order mark, and the kind of line end.
+#[must_use]
+pub fn bare_header(header: &[u8]) -> &[u8] {
+    header.strip_prefix(&MARK).unwrap_or(header).trim_ascii_end()
 }
 
 #[cfg(test)]

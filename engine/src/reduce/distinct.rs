@@ -6,8 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::varint::{self, ReadError, Reader};
 
 /// Bits of a hash that choose the register, of a result without keys: 16,384 registers, a standard error of 0.8 %.
@@ -42,12 +40,7 @@ enum Kept {
 
 /// The hash of a value in its one form.
 pub fn hash(canonical: &str) -> u64 {
-    let digest = Sha256::digest(canonical.as_bytes());
-    let mut first = [0; 8];
-    for (to, from) in first.iter_mut().zip(digest) {
-        *to = from;
-    }
-    u64::from_be_bytes(first)
+    crate::hash::of([canonical.as_bytes()])
 }
 
 impl Distinct {

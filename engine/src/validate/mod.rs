@@ -9,6 +9,7 @@ use braid_crds::Workflow;
 
 use crate::{dag::Dag, expr};
 
+mod keys;
 mod params;
 mod pools;
 mod programs;

@@ -5,7 +5,7 @@ use braid_crds::{
     workflow::{Files, Matrix, Retry, RetryRule, Split, Step},
 };
 
-use super::{Problems, Rule, suggest, writes};
+use super::{Problems, Rule, keys, suggest, writes};
 use crate::{
     card,
     cover::{self, CoverError},
@@ -100,12 +100,13 @@ fn over(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) {
     if let Some(name) = &over.data {
         match spec.data.iter().find(|data| data.name == *name) {
             None => unknown_data(spec, name, format!("{path}.over.data"), problems),
-            Some(data) => cut(
-                &data.files,
-                over.split.as_ref(),
-                &format!("{path}.over.split"),
-                problems,
-            ),
+            Some(data) => {
+                let (split, path) = (over.split.as_ref(), format!("{path}.over.split"));
+                cut(&data.files, split, &path, problems);
+                if let Some(keys) = split.and_then(|split| split.keys.as_ref()) {
+                    keys::check(spec, step, data, keys, &format!("{path}.keys"), problems);
+                }
+            }
         }
     }
     if let Some(items) = &over.items {
@@ -183,14 +184,19 @@ pub(super) fn unknown_data(spec: &WorkflowSpec, name: &str, path: String, proble
 fn cut(files: &Files, split: Option<&Split>, path: &str, problems: &mut Problems) {
     let Some(split) = split else { return };
     // The units do not matter here; that there is exactly one is the schema's matter.
-    let cut = match (split.files, &split.bytes, split.rows, split.row_groups) {
-        (Some(_), None, None, None) => cover::Split::Files(1),
-        (None, Some(_), None, None) => cover::Split::Bytes(1),
-        (None, None, Some(_), None) => cover::Split::Rows(1),
-        (None, None, None, Some(_)) => cover::Split::RowGroups(1),
+    let cut = match (split.files, &split.bytes, split.rows, split.row_groups, &split.keys) {
+        (Some(_), None, None, None, None) => Some(cover::Split::Files(1)),
+        (None, Some(_), None, None, None) => Some(cover::Split::Bytes(1)),
+        (None, None, Some(_), None, None) => Some(cover::Split::Rows(1)),
+        (None, None, None, Some(_), None) => Some(cover::Split::RowGroups(1)),
+        (None, None, None, None, Some(_)) => None,
         _ => return,
     };
-    match cover::check(files.format, cut) {
+    let checked = match cut {
+        Some(cut) => cover::check(files.format, cut),
+        None => cover::check_keys(files.format),
+    };
+    match checked {
         Err(CoverError::Format { format, by, instead }) => problems.add(
             Rule::SplitFormat,
             format!("{path}.{by}"),
@@ -203,7 +209,10 @@ fn cut(files: &Files, split: Option<&Split>, path: &str, problems: &mut Problems
         Err(_) => {}
         Ok(()) => {
             let packed = cover::packing(&files.url, files.format);
-            if let (Some((packing, _)), false) = (packed, matches!(cut, cover::Split::Files(_))) {
+            // What is read from its beginning anyway may be packed.
+            if let (Some((packing, _)), Some(cut)) = (packed, cut)
+                && !matches!(cut, cover::Split::Files(_))
+            {
                 problems.add(
                     Rule::SplitPacked,
                     path,
@@ -212,7 +221,7 @@ fn cut(files: &Files, split: Option<&Split>, path: &str, problems: &mut Problems
                         files.url,
                         packing.as_str()
                     ),
-                    "use split: {files: N}, or unpack the files",
+                    "use split: {files: N} or {keys: ..}, or unpack the files",
                 );
             }
         }

@@ -1,12 +1,27 @@
 //! What steps write: data that are directories, each of one step.
 
-use braid_crds::{WorkflowSpec, workflow::Step};
+use braid_crds::{
+    WorkflowSpec,
+    workflow::{Data, Step},
+};
 
 use super::{Problems, Rule, steps};
 use crate::{card, dag};
 
 /// Characters that a url of data to be read may have, and that of a directory to write to may not.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
+
+/// Whether the url of data has wildcards.
+pub(super) fn is_pattern(data: &Data) -> bool {
+    // What an expression gives is seen when the step starts.
+    data.files.url.contains(WILDCARDS) && !data.files.url.contains("$(")
+}
+
+/// Whether data are of a ConfigMap.
+pub(super) fn is_config(data: &Data) -> bool {
+    let volume = data.files.volume.as_ref();
+    volume.is_some_and(|volume| volume.config_map.is_some())
+}
 
 /// Whether what a step writes and reads leaves the order of steps well defined.
 pub(super) fn check(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) -> bool {
@@ -46,8 +61,7 @@ pub(super) fn check(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut
             .iter()
             .position(|other| other.name == data.name)
             .unwrap_or_default();
-        // What an expression gives is seen when the step starts.
-        if data.files.url.contains(WILDCARDS) && !data.files.url.contains("$(") {
+        if is_pattern(data) {
             problems.add(
                 Rule::WritePattern,
                 format!("spec.data[{at}].files.url"),
@@ -58,8 +72,7 @@ pub(super) fn check(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut
                 "name the directory; steps that read the data get all files that were written",
             );
         }
-        let is_config = |volume: &braid_crds::workflow::FilesVolume| volume.config_map.is_some();
-        if data.files.volume.as_ref().is_some_and(is_config) {
+        if is_config(data) {
             problems.add(
                 Rule::WriteVolume,
                 format!("spec.data[{at}].files.volume"),

@@ -34,7 +34,7 @@ mod published;
 mod retrying;
 mod rounds;
 
-pub(super) use published::is_same;
+pub(super) use published::{is_read_through, is_same};
 
 /// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
 const SUSPECT_WINDOW: u64 = 4_096;

@@ -8,7 +8,10 @@ use braid_crds::{
     worker::Fatal,
     workflow::{Data, Step},
 };
-use braid_engine::scale::{Bounds, Kind, Load, demand, workers};
+use braid_engine::{
+    card,
+    scale::{Bounds, Kind, Load, demand, workers},
+};
 use jiff::Timestamp;
 use kube::{
     Api, ResourceExt as _,
@@ -83,7 +86,10 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
         Some(json!({"name": variable.name, "valueFrom": source}))
     });
     let over = step.over.as_ref().and_then(|over| over.data.as_ref());
-    let is_written = |declared: &Data| step.writes.iter().any(|write| write.data == declared.name);
+    let is_written = |declared: &Data| {
+        step.writes.iter().any(|write| write.data == declared.name)
+            || card::shuffled_through(step) == Some(declared.name.as_str())
+    };
     let data = (workflow.spec.data.iter()).filter(|declared| {
         Some(&declared.name) == over || step.reads.iter().any(|read| read.data == declared.name) || is_written(declared)
     });

@@ -20,6 +20,7 @@ mod planning;
 mod publishing;
 mod retrying;
 mod rounds;
+mod shuffling;
 mod stopping;
 
 /// Where an operator ends within a pass.

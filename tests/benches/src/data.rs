@@ -127,7 +127,7 @@ pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
         "delivery",
         format!(
             "{bytes} bytes of CSV in the page cache through `wc -l`, 2 workers; from the submission to Complete, so with planning \
-             and the start of workers; median of {rounds}; beside it `wc -l` of the file alone"
+             and the start of workers; median of {rounds}; beside it `wc -l` of the file alone, and `sort` by the key of `keys`"
         ),
         &["what", "seconds", "GB/s"],
     );
@@ -145,7 +145,20 @@ pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
         figure.row([json!(what), rounded(seconds, 2), rounded(rate, 2)]);
     };
     add("wc -l alone", alone.get(1..).unwrap_or_default());
-    for split in [json!({"bytes": "32Mi"}), json!({"rows": 500_000}), json!({"files": 1})] {
+    let begun = Instant::now();
+    let mut sort = Command::new("sort");
+    sort.env("LC_ALL", "C")
+        .args(["-t,", "-k3,3", "-o", "/dev/null"])
+        .arg(&file);
+    ensure!(sort.status().context("sort")?.success(), "sort failed");
+    add("sort by a key alone, once", &[begun.elapsed()]);
+    let by_key = json!({"keys": {"by": "amount", "into": 32}});
+    for split in [
+        json!({"bytes": "32Mi"}),
+        json!({"rows": 500_000}),
+        json!({"files": 1}),
+        by_key,
+    ] {
         let mut times = Vec::new();
         for _ in 0..rounds {
             times.push(once(&file, &split).await?);

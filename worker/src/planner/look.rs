@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// So many bytes are read at once.
-const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = 1 << 20;
 
 /// Finds what has to be known of files that are cut so. A file that changes meanwhile is an error. Blocks; ends with
 /// [`PlanningError::Cut`] soon after `stop` is set.

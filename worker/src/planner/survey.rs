@@ -2,10 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use braid_crds::worker::{FilesSource, ReadSource};
+use braid_crds::worker::{FilesSource, KeysSource, ReadSource};
 use braid_engine::plan::{Partition, Plan};
 
-use super::{Pattern, PlanningError, files};
+use super::{Pattern, PlanningError, files, shuffle};
 use crate::ground::Ground;
 
 /// What was found.
@@ -48,8 +48,11 @@ impl From<PlanningError> for NoPlan {
 /// # Errors
 /// What the step would fail with.
 pub fn partitions(source: &FilesSource, ground: &Ground, first: usize) -> Result<Survey, NoPlan> {
+    if let Some(keys) = &source.keys {
+        return parts(source, keys, ground);
+    }
     // What a run writes is not there before it runs: such a step is not surveyed.
-    let files = files(source, "", ground, &AtomicBool::new(false))?;
+    let files = files(source, None, "", ground, &AtomicBool::new(false))?;
     let (count, bytes) = (files.files().len() as u64, files.total_bytes());
     let plan = Plan::from(files);
     let encoded = plan.encode().map_err(PlanningError::from)?;
@@ -62,6 +65,24 @@ pub fn partitions(source: &FilesSource, ground: &Ground, first: usize) -> Result
         first: some
             .filter_map(|number| Some(words(&plan.partition(number)?)))
             .collect(),
+    })
+}
+
+/// What a shuffle will give. Nothing is written, and only the beginning is read, so the sizes of the parts are not known.
+fn parts(source: &FilesSource, keys: &KeysSource, ground: &Ground) -> Result<Survey, NoPlan> {
+    let files = Pattern::new(&source.url)?.list(ground)?;
+    shuffle::look(source, keys, &files, ground)?;
+    let partitions = u64::try_from(keys.into).unwrap_or(0);
+    Ok(Survey {
+        files: files.len() as u64,
+        bytes: files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size)),
+        partitions,
+        // A list of so few files takes no more.
+        objects: 1,
+        first: vec![format!(
+            "the records of about one in {partitions} of the values of {}; sizes are known only when a run has written the parts",
+            keys.by
+        )],
     })
 }
 

@@ -84,3 +84,4 @@ fn what_cannot_be_a_pattern_is_told() {
 }
 
 mod formats;
+mod shuffles;

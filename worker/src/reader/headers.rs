@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use braid_crds::workflow::Format;
 use braid_engine::{
-    cover::{RecordScan, Unit},
+    cover::{RecordScan, Unit, bare_header},
     plan::PlannedFile,
 };
 
@@ -27,22 +27,16 @@ impl Headers {
         let length = header.len() as u64;
         match &self.0 {
             None => {
-                self.0 = Some((planned.path.to_string(), bare(&header).to_vec()));
+                self.0 = Some((planned.path.to_string(), bare_header(&header).to_vec()));
                 Ok(0)
             }
-            Some((_, first)) if *first == bare(&header) => Ok(length),
+            Some((_, first)) if *first == bare_header(&header) => Ok(length),
             Some((first, _)) => Err(InputError::Headers {
                 path: planned.path.to_string(),
                 first: first.clone(),
             }),
         }
     }
-}
-
-/// Without a byte order mark and a line end.
-fn bare(header: &[u8]) -> &[u8] {
-    let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
-    header.trim_ascii_end()
 }
 
 fn header(ground: &Ground, planned: &PlannedFile) -> Result<Vec<u8>, InputError> {

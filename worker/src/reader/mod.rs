@@ -14,7 +14,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -26,10 +26,12 @@ use braid_engine::{
 };
 use bytes::Bytes;
 
-use self::{headers::Headers, rowgroups::Footers, source::Source};
+pub(crate) use self::source::Source;
+use self::{headers::Headers, rowgroups::Footers};
 use crate::{
     ground::Ground,
     runner::{Data, Input, InputFile},
+    store::OWN,
 };
 
 mod headers;
@@ -328,7 +330,9 @@ pub(crate) fn modified_nanos(metadata: &Metadata) -> i64 {
 fn name(path: &str, root: &Path) -> Arc<str> {
     let path: PathBuf = path.into();
     let below = path.strip_prefix(root).unwrap_or(&path);
-    let named = if below.as_os_str().is_empty() {
+    let is_own = |part: Component<'_>| part.as_os_str() == OWN;
+    // Below Braid's own directory only the last name says something to people.
+    let named = if below.as_os_str().is_empty() || below.components().any(is_own) {
         Path::new(path.file_name().unwrap_or_default())
     } else {
         below

@@ -16,14 +16,14 @@ use crate::{
 
 /// A file that was planned.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     ground: Ground,
     planned: PlannedFile,
     packing: Option<Packing>,
 }
 
 impl Source {
-    pub(super) fn new(ground: Ground, planned: PlannedFile, format: Option<Format>) -> Self {
+    pub(crate) fn new(ground: Ground, planned: PlannedFile, format: Option<Format>) -> Self {
         let packing = packing(&planned.path, format).map(|(packing, _)| packing);
         Self {
             ground,
@@ -33,7 +33,7 @@ impl Source {
     }
 
     /// Opens it, and checks that it is the planned one.
-    pub(super) fn begin(&self) -> Result<Box<dyn Read + Send>, InputError> {
+    pub(crate) fn begin(&self) -> Result<Box<dyn Read + Send>, InputError> {
         let file = checked(&self.ground, &self.planned)?;
         let planned = &self.planned;
         let inner: Box<dyn Read + Send> = match self.packing {

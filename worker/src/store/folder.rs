@@ -17,6 +17,9 @@ use nix::{
 
 use crate::ground::Ground;
 
+/// How often a path is tried that others are clearing away.
+const MEETINGS: usize = 16;
+
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Folder(OwnedFd);
@@ -103,12 +106,40 @@ impl Folder {
     }
 
     /// The directory at the end of some names; made, if that is wanted.
-    pub(super) fn walk<'a>(&self, names: impl IntoIterator<Item = &'a str>, make: bool) -> io::Result<Self> {
-        let mut folder = self.same()?;
-        for name in names {
-            folder = if make { folder.make(name)? } else { folder.below(name)? };
+    pub(super) fn walk<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+        make: bool,
+    ) -> io::Result<Self> {
+        let names = names.into_iter();
+        let once = || {
+            let mut folder = self.same()?;
+            for name in names.clone() {
+                folder = if make { folder.make(name)? } else { folder.below(name)? };
+            }
+            Ok::<Self, io::Error>(folder)
+        };
+        for _ in 0..MEETINGS {
+            match once() {
+                // Somebody has just removed a directory that was empty, before the next was made in it.
+                Err(error) if make && error.kind() == io::ErrorKind::NotFound => {}
+                walked => return walked,
+            }
         }
-        Ok(folder)
+        once()
+    }
+
+    /// Removes the directories of a path that are empty, from its end to its beginning.
+    pub(super) fn prune(&self, names: &[&str]) -> io::Result<()> {
+        let mut left = names;
+        while let Some((name, parents)) = left.split_last() {
+            // Others may have theirs there: then a directory is not empty, and stays.
+            if self.walk(parents.iter().copied(), false)?.remove_empty(name).is_err() {
+                break;
+            }
+            left = parents;
+        }
+        Ok(())
     }
 
     pub(super) fn same(&self) -> io::Result<Self> {
@@ -120,6 +151,12 @@ impl Folder {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o666);
         Ok(File::from(openat(&self.0, checked(name)?, flags, mode)?))
+    }
+
+    /// A file that is there, to write more to its end.
+    pub(super) fn append(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.0, checked(name)?, flags, Mode::empty())?))
     }
 
     /// A regular file, for reading.

@@ -24,17 +24,19 @@ use crate::{ground::Ground, planner::Pattern};
 
 mod folder;
 mod manifest;
+mod parts;
 mod publish;
 mod receive;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use manifest::list;
+pub(crate) use parts::Place;
 pub(crate) use publish::PublishError;
 pub(crate) use receive::{Receiving, Refusal};
 
 /// The directory of Braid's own in a directory of data.
-const OWN: &str = ".braid";
+pub(crate) const OWN: &str = ".braid";
 const ATTEMPTS: &str = "attempts";
 const PUBLISHED: &str = "published";
 

@@ -136,14 +136,7 @@ impl Store {
             round => round?,
         };
         round.remove(&target.data)?;
-        // Others may have theirs there: then a directory is not empty, and stays.
-        let mut names = vec![OWN, ATTEMPTS, &self.uid, &self.step, &self.round];
-        while let Some(name) = names.pop().filter(|name| *name != OWN) {
-            if root.walk(names.iter().copied(), false)?.remove_empty(name).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        root.below(OWN)?.prune(&[ATTEMPTS, &self.uid, &self.step, &self.round])
     }
 }
 

@@ -54,6 +54,7 @@ fn order(entries: &[Written], sweep: bool) -> Publication {
     Publication {
         entries: entries.to_vec(),
         sweep,
+        ..Publication::default()
     }
 }
 

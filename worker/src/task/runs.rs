@@ -11,9 +11,9 @@ use braid_engine::{reduce::Fold, retry::Policy};
 use super::programs;
 use crate::{
     ground::Ground,
-    planner::{Order, Pattern, PlanningError},
+    planner::{Order, Pattern, PlanningError, Shuffle},
     runner::{MAX_RESULTS, Program, ProgramId, Sides},
-    store::Store,
+    store::{Place, Store},
 };
 
 /// A plain result cannot outgrow a commit if each partition gives no more than this, in bytes.
@@ -41,7 +41,7 @@ pub(super) enum Source {
         many: bool,
     },
     /// The plan itself is to be made.
-    Planning(Order),
+    Planning(Box<Order>),
     /// Files that were counted are to be published.
     Publishing(Publication),
 }
@@ -77,6 +77,8 @@ pub(super) struct Run {
     pub(super) reads: Option<Reads>,
     /// Where the files go that partitions write.
     pub(super) store: Option<Arc<Store>>,
+    /// Where the parts are that the data are shuffled into.
+    pub(super) parts: Option<Place>,
     /// The empty fold of the card's results; `None`: there are none.
     pub(super) declared: Option<Fold>,
     /// No result can outgrow a commit as long as partitions give little.
@@ -180,12 +182,17 @@ fn root(url: &str, written_by: Option<&WrittenBy>) -> Result<PathBuf, PlanningEr
 fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground, store: Option<Arc<Store>>) -> Run {
     let history = shard.history.unwrap_or_default();
     let mut impossible = programs::refuse(card, ground);
+    let parts = Place::new(ground, &shard.run, card);
     let source = match (&card.source.range, &card.source.items, &card.source.files) {
-        _ if shard.mode == Mode::Plan => Source::Planning(Order {
+        _ if shard.mode == Mode::Plan => Source::Planning(Box::new(Order {
             files: card.source.files.clone(),
+            shuffle: parts.clone().map(|place| Shuffle {
+                place,
+                planner: format!("{}.{}", shard.start_id, shard.id),
+            }),
             items: card.source.items.as_ref().map_or(0, |items| items.chunks),
             reads: card.reads.clone(),
-        }),
+        })),
         _ if shard.mode == Mode::Publish => Source::Publishing(shard.publish.clone().unwrap_or_default()),
         (Some(range), _, _) => Source::Range(range.clone()),
         (_, Some(items), _) => Source::Items { chunks: items.chunks },
@@ -228,6 +235,7 @@ fn run(shard: &ShardSpec, card: &Card, program: Arc<Program>, ground: &Ground, s
         source,
         reads,
         store,
+        parts,
         plain: Fold::new(&card.results).is_small(),
         declared: (!card.results.is_empty()).then(|| Fold::new(&card.results)),
         policy: Policy::from(card),

@@ -6,9 +6,13 @@ use braid_crds::{
     worker::{Mode, Written},
     workflow::Step,
 };
-use braid_engine::protocol::{fold::Verdict, publish};
+use braid_engine::{
+    card,
+    protocol::{fold::Verdict, publish},
+};
 
 use super::Pass;
+use crate::workflow::is_cancelled;
 
 impl Pass<'_> {
     /// Notes the files of the shards that have just been counted, in the status that counts them.
@@ -51,11 +55,12 @@ impl Pass<'_> {
         self.advance.urgent |= before != (step.unpublished.len(), step.sweep);
     }
 
-    /// Whether what lost attempts of a step left is gone. It is asked when nothing is left to be counted, and from then on nothing is
-    /// counted: files that nobody has counted until now may be removed.
+    /// Whether what lost attempts of a step left is gone, and the parts of its shuffle. It is asked when nothing is left to be counted,
+    /// and from then on nothing is counted: files that nobody has counted until now may be removed.
     pub(super) fn is_swept(&mut self, spec: &Step, step: &mut StepStatus) -> bool {
         // Nothing was ever counted: there may be nobody who could remove anything.
-        if spec.writes.is_empty() || step.ledger.is_empty() {
+        let writes = !spec.writes.is_empty() && !step.ledger.is_empty();
+        if !writes && !is_read_through(spec, step, is_cancelled(self.view.workflow, spec)) {
             return true;
         }
         if step.sweep.is_none() {
@@ -64,6 +69,16 @@ impl Pass<'_> {
         }
         step.sweep == Some(Sweep::Done)
     }
+}
+
+/// Whether nobody will read the parts of a step's shuffle again: what has failed or was left can be tried again with the same parts. False
+/// for a step that is not shuffled. It is asked of a step that ends.
+pub(in crate::workflow) fn is_read_through(spec: &Step, step: &StepStatus, cancelled: bool) -> bool {
+    let Some(plan) = step.plan.as_ref().filter(|_| card::shuffled_through(spec).is_some()) else {
+        return false;
+    };
+    let complete = step.satisfied || step.ledger.len() >= plan.partitions;
+    cancelled || (complete && step.failed.is_empty())
 }
 
 /// Whether both are of the same shard.

@@ -110,6 +110,33 @@ fn code_is_part_of_the_kind_of_pod() {
 }
 
 #[test]
+fn what_a_step_is_shuffled_through_can_be_written() {
+    let run = |keys: &serde_json::Value| -> Workflow {
+        let data = |name: &str| json!({"name": name, "files": {"url": name, "format": "CSV", "volume": {"hostPath": {"path": "/x"}}}});
+        serde_json::from_value(json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "run"},
+            "spec": {
+                "data": [data("sales"), data("scratch")],
+                "steps": [{"name": "a", "over": {"data": "sales", "split": {"keys": keys}}, "run": {"command": ["true"]}}],
+            },
+        }))
+        .unwrap()
+    };
+    let volumes = |keys| -> Vec<(String, bool)> {
+        let run = run(keys);
+        let class = class_of(&run, &run.spec.steps[0]);
+        class.data.into_iter().map(|data| (data.name, data.writable)).collect()
+    };
+    let beside = json!({"by": "k", "into": 3});
+    let through = json!({"by": "k", "into": 3, "through": "scratch"});
+    assert_eq!(volumes(&beside), [("sales".to_owned(), true)]);
+    assert_eq!(
+        volumes(&through),
+        [("sales".to_owned(), false), ("scratch".to_owned(), true)]
+    );
+}
+
+#[test]
 fn a_directory_of_a_laptop_is_not_for_pods() {
     let problem = only_on_a_laptop(&with_code(&json!({"path": "./src"}))).unwrap();
     assert!(

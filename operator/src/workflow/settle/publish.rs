@@ -13,7 +13,11 @@ use braid_engine::assign::Fitness;
 use kube::ResourceExt as _;
 
 use super::{
-    super::{advance::is_same, desks::DeskView},
+    super::{
+        advance::{is_read_through, is_same},
+        desks::DeskView,
+        is_cancelled,
+    },
     NewShard, Settling,
 };
 
@@ -62,6 +66,7 @@ impl Settling<'_> {
         let entries = status.unpublished.iter().take(limits::PUBLISHED_AT_ONCE);
         // Only what is left after all of them is nobody's.
         let sweep = sweep && status.unpublished.len() <= limits::PUBLISHED_AT_ONCE;
+        let cancelled = is_cancelled(self.view.workflow, step);
         let order = NewShard {
             range: PartitionRange::new(0, 1),
             mode: Mode::Publish,
@@ -71,6 +76,7 @@ impl Settling<'_> {
             publish: Some(Publication {
                 entries: entries.cloned().collect(),
                 sweep,
+                parts: sweep && is_read_through(step, status, cancelled),
             }),
         };
         self.add(view, spec, step, status, card, order);

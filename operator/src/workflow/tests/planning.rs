@@ -14,7 +14,7 @@ fn over_files(workers: usize) -> World {
 }
 
 /// The end of the only planning shard: sealed, with this.
-fn planned(shard: &ShardSpec, plan: Option<PlanRef>, fatal: Option<Fatal>) -> ShardStatus {
+pub(super) fn planned(shard: &ShardSpec, plan: Option<PlanRef>, fatal: Option<Fatal>) -> ShardStatus {
     ShardStatus {
         id: shard.id,
         start_id: shard.start_id.clone(),

@@ -251,6 +251,16 @@ fn diamond() {
 }
 
 #[test]
+fn shuffle() {
+    let home = Home::default();
+    let ended = example(&home, "shuffle.yaml", &[]);
+    let check = root().join("examples/shuffle.check.sh");
+    let counted: Value = serde_json::from_str(&home.shell(&format!("'{}' sales", check.display()))).unwrap();
+    assert_eq!(counted, ended.document["outputs"]);
+    assert_eq!((16, 16, 0), ended.counts("by-shop"));
+}
+
+#[test]
 fn primes() {
     let home = Home::default();
     let ended = example(&home, "primes.yaml", &[]);

@@ -9,4 +9,5 @@ mod language;
 mod pauses;
 mod programs;
 mod secrets;
+mod shuffles;
 mod writes;

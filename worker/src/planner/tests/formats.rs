@@ -21,12 +21,12 @@ use crate::{
     runner::{Data, Input},
 };
 
-struct Bench {
-    dir: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(files: &[(&str, &[u8])]) -> Self {
+    pub(super) fn new(files: &[(&str, &[u8])]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in files {
             fs::write(dir.path().join(name), bytes).unwrap();
@@ -34,7 +34,7 @@ impl Bench {
         Self { dir }
     }
 
-    fn ground(&self) -> Ground {
+    pub(super) fn ground(&self) -> Ground {
         Ground::Open(self.dir.path().to_path_buf())
     }
 
@@ -44,7 +44,7 @@ impl Bench {
             format,
             ..split.clone()
         };
-        files(&source, "", &self.ground(), &AtomicBool::new(false)).map(Plan::from)
+        files(&source, None, "", &self.ground(), &AtomicBool::new(false)).map(Plan::from)
     }
 
     fn input(&self, plan: &Plan, partition: u64, many: bool) -> Input {
@@ -54,7 +54,7 @@ impl Bench {
     }
 
     /// The bytes of every partition.
-    fn parts(&self, plan: &Plan) -> Vec<Vec<u8>> {
+    pub(super) fn parts(&self, plan: &Plan) -> Vec<Vec<u8>> {
         (0..plan.partitions())
             .map(|partition| match self.input(plan, partition, false) {
                 Input::One { data, .. } => bytes(&data).unwrap(),
@@ -105,13 +105,13 @@ fn by_files(files: i32) -> FilesSource {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     compress_to_vec(bytes, CompressionLevel::Fastest)
 }
 

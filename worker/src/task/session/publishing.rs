@@ -48,19 +48,29 @@ impl Session {
             shard: begun.shard,
             partition: begun.range.start(),
         };
-        let Some(store) = run.store.clone() else {
+        let parts = run.parts.clone().filter(|_| order.parts);
+        let store = run.store.clone();
+        if store.is_none() && parts.is_none() {
             return self.fatal(
                 begun.shard,
                 "NotPublished",
-                "the program of the step names no data that it writes",
+                "the program of the step names no data that it writes, and none that it is shuffled through",
             );
-        };
+        }
         let publishing = self.jobs.0.spawn(async move {
             let mut failures = 0;
             loop {
                 tokio::time::sleep(pause(failures)).await;
-                let (store, order) = (store.clone(), order.clone());
-                match tokio::task::spawn_blocking(move || store.publish(&order)).await {
+                let (store, parts, order) = (store.clone(), parts.clone(), order.clone());
+                let publish = move || {
+                    store.map_or(Ok(()), |store| store.publish(&order))?;
+                    if let Some(Err(error)) = parts.map(|parts| parts.sweep()) {
+                        // They take room, and nothing else.
+                        tracing::warn!(%error, "the parts of a shuffle cannot be removed");
+                    }
+                    Ok(())
+                };
+                match tokio::task::spawn_blocking(publish).await {
                     Ok(Ok(())) => return Job::Published(task, Ok(())),
                     Ok(Err(PublishError::Never(why))) => return Job::Published(task, Err(why)),
                     Ok(Err(error)) => tracing::warn!(%error, "files that were counted cannot be published; trying on"),

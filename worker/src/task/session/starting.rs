@@ -66,7 +66,7 @@ impl Session {
                 continue;
             }
             if let Source::Planning(order) = &run.source {
-                self.begin_planning(&run, order.clone());
+                self.begin_planning(&run, (**order).clone());
                 continue;
             }
             if let Source::Publishing(order) = &run.source {
