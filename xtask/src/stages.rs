@@ -40,6 +40,9 @@ pub struct TestOptions {
 /// How much is said again at the end, in lines of each test that failed, and in characters of each line.
 const AGAIN: (usize, usize) = (12, 600);
 
+/// More tests than that do not fail by accident.
+const FEW: usize = 4;
+
 /// Tests counted by their own summaries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -50,6 +53,10 @@ struct Tally {
     broke: bool,
     /// The first lines of what each test that failed said when it did.
     why: Vec<String>,
+    /// The names of the tests that failed.
+    names: Vec<String>,
+    /// Of tests that failed, and passed when they were run again.
+    unsteady: Vec<String>,
 }
 
 /// Reads what a test program prints: at its end, what the tests that failed have printed, each behind a line with its name.
@@ -60,6 +67,8 @@ struct Reading {
     shown: Option<String>,
     /// Of the last entry of `why` that may still be added.
     room: usize,
+    /// Names of tests that failed come next.
+    lists: bool,
 }
 
 struct Report {
@@ -157,6 +166,9 @@ fn conclude(reports: &[Report]) -> bool {
             println!("{why}");
         }
     }
+    for name in reports.iter().flat_map(|report| &report.tally.unsteady) {
+        println!("passed only when it was run again: {name}");
+    }
     println!("{} passed, {} failed", all.passed, all.failed);
     failed.is_empty()
 }
@@ -205,13 +217,13 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
             alone: cluster::ALONE.to_owned(),
             run: Box::new(|| {
                 cluster::obtain()?;
-                counted(cluster::tests())
+                steadied(cluster::tests())
             }),
         });
         stages.push(Stage {
             name: "kind",
             alone: "cargo xtask test --only kind".to_owned(),
-            run: Box::new(|| counted(cluster::kind_tests())),
+            run: Box::new(|| steadied(cluster::kind_tests())),
         });
         let extent = if options.brief {
             kind::Extent::Short
@@ -222,7 +234,7 @@ fn stages(options: &TestOptions) -> Vec<Stage> {
             name: "e2e-kind",
             alone: kind::ALONE.to_owned(),
             run: Box::new(move || {
-                Ok(kind::with_cluster(extent, counted)?
+                Ok(kind::with_cluster(extent, steadied)?
                     .into_iter()
                     .fold(Tally::default(), Tally::and))
             }),
@@ -275,6 +287,43 @@ fn command(name: &'static str, arguments: &[&str], environment: &[(&str, &str)])
     }
 }
 
+/// As [`counted`], of tests on real servers and clusters, which do not wait for anybody: of a few that fail each is tried again alone. What
+/// passes then is counted, and told.
+fn steadied(command: Command) -> anyhow::Result<Tally> {
+    let mut again = Command::new(command.get_program());
+    again.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => again.env(name, value),
+            None => again.env_remove(name),
+        };
+    }
+    let first = counted(command)?;
+    if first.broke || !(1..=FEW).contains(&first.names.len()) {
+        return Ok(first);
+    }
+    println!("==> again: {}", first.names.join(", "));
+    again.arg("--exact").args(&first.names);
+    let second = counted(again)?;
+    if second.failed > 0 || second.passed < first.failed {
+        return Ok(Tally {
+            why: [first.why, second.why].concat(),
+            ..first
+        });
+    }
+    // What was said begins with the name; one that died at once has said nothing.
+    let said = |name: &String| {
+        let why = first.why.iter().find(|why| why.starts_with(name.as_str()));
+        why.unwrap_or(name).clone()
+    };
+    Ok(Tally {
+        passed: first.passed + first.failed,
+        failed: 0,
+        unsteady: first.names.iter().map(said).collect(),
+        ..Tally::default()
+    })
+}
+
 /// Runs a command with its output shown, and counts the tests that it reports.
 fn counted(mut command: Command) -> anyhow::Result<Tally> {
     // On a terminal cargo shows how far it is; elsewhere what tests that are not captured say is read, too.
@@ -305,10 +354,14 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
 impl Tally {
     /// Of both together.
     fn and(self, other: Self) -> Self {
-        let Self { mut why, .. } = self;
-        why.extend(other.why);
+        let join = |mut first: Vec<String>, second: Vec<String>| {
+            first.extend(second);
+            first
+        };
         Self {
-            why,
+            why: join(self.why, other.why),
+            names: join(self.names, other.names),
+            unsteady: join(self.unsteady, other.unsteady),
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
@@ -358,6 +411,11 @@ impl Reading {
     fn line(&mut self, line: &str) {
         self.tally.add(line);
         let line = line.trim_end();
+        match line.strip_prefix("    ") {
+            Some(name) if self.lists && !name.contains(' ') => self.tally.names.push(name.to_owned()),
+            // Their list has nothing before it but its title.
+            _ => self.lists = line == "failures:",
+        }
         let shown = line
             .strip_prefix("---- ")
             .and_then(|rest| rest.strip_suffix(" stdout ----"));
@@ -371,9 +429,10 @@ impl Reading {
             let test = self.shown.as_deref().unwrap_or(thread);
             self.tally.why.push(format!("{test}: {place}"));
             self.room = AGAIN.0;
-        } else if line.starts_with("stack backtrace:") || line.starts_with("note: run with ") {
+        } else if self.lists || line.starts_with("stack backtrace:") || line.starts_with("note: run with ") {
             self.room = 0;
         } else if self.room > 0
+            && !line.is_empty()
             && let Some(why) = self.tally.why.last_mut()
         {
             self.room -= 1;
@@ -486,6 +545,26 @@ mod tests {
         );
     }
 
+    /// A command that fails a test unless it is told its name.
+    fn shaky(or: &str) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!(
+            "if [ \"$1 $2\" = '--exact a::test' ]; then echo 'test result: ok. 1 passed; 0 failed;'; {or}; fi
+            printf 'failures:\\n    a::test\\n\\ntest result: FAILED. 4 passed; 1 failed;\\n'; exit 101"
+        );
+        command.args(["-c", &script, "sh"]);
+        command
+    }
+
+    #[test]
+    fn what_passes_alone_is_counted_and_told() {
+        let tally = steadied(shaky("exit 0")).unwrap();
+        assert_eq!((tally.passed, tally.failed), (5, 0));
+        assert_eq!(tally.unsteady, ["a::test"]);
+        let tally = steadied(shaky("true")).unwrap();
+        assert_eq!((tally.passed, tally.failed, tally.unsteady.len()), (4, 1, 0));
+    }
+
     #[test]
     fn what_a_failed_test_said_is_said_again() {
         let mut reading = Reading::default();
@@ -500,9 +579,16 @@ mod tests {
             "---- b stdout ----\n",
             "thread 'b' (8) panicked at tests/b.rs:1:2:\n",
             "z\n",
+            "\n",
+            "failures:\n",
+            "    a::test\n",
+            "    b\n",
+            "\n",
+            "    c\n",
         ] {
             reading.line(line);
         }
+        assert_eq!(reading.tally.names, ["a::test", "b"]);
         let why = [
             "a::test: tests/a.rs:3:9:\n    no \"x\" in\n    y",
             "b: tests/b.rs:1:2:\n    z",

@@ -11,6 +11,7 @@ use crate::space::Space;
 
 const IMAGE: &str = "braid.local/prober:test";
 const NAME: &str = "prober";
+const CACHE: &str = "/cache";
 /// Where the worker has its token, and the prober too.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -39,8 +40,11 @@ impl<'a> Prober<'a> {
         Image::new(IMAGE)
             .entrypoint(["/kubectl"])
             .env("KUBECONFIG", "/etc/kubeconfig")
+            // What the server knows is asked for once: who reads and then writes wants nothing to happen between.
+            .env("KUBECACHEDIR", CACHE)
             .user(65532, 65532)
             .layer(Layer::default().file("kubectl", &cluster.kubectl, 0o755))
+            .layer(Layer::default().directory(CACHE.trim_start_matches('/'), 0o777))
             .layer(Layer::default().bytes("etc/kubeconfig", kubeconfig.to_string(), 0o644))
             .write(&file)
             .unwrap();

@@ -28,6 +28,8 @@ impl Space {
     }
 
     fn new(name: &str, level: &str) -> Self {
+        // Before there is anything to be told of: telling needs it, too.
+        suite();
         // Another run of the test on a cluster that was kept must not find what was.
         let name = format!("{name}-{}", std::process::id());
         let namespace = json!({

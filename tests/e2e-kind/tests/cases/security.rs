@@ -14,7 +14,7 @@ fn hold(space: &Space) -> Vec<Value> {
             "steps": [{
                 "name": "sleep",
                 "over": {"range": {"end": 100_000}},
-                "run": {"image": USERLAND, "command": ["sleep", "1"]},
+                "run": {"image": USERLAND, "command": ["sleep", "10"]},
             }],
         }),
     );
@@ -44,10 +44,18 @@ fn read(prober: &Prober<'_>, kind: &str, name: &str, namespace: &str) -> Value {
 
 /// Writes it as it is; the server goes all the way but for storing it. A version that somebody else has passed is read again.
 fn rewrite(prober: &Prober<'_>, kind: &str, name: &str, namespace: &str, subresource: Option<&str>) -> Output {
-    let mut arguments = vec!["replace", "--dry-run=server", "--filename=-", "--namespace", namespace];
+    let mut arguments = vec![
+        "replace",
+        "--dry-run=server",
+        "--validate=false",
+        "--filename=-",
+        "--namespace",
+        namespace,
+    ];
     let subresource = subresource.map(|name| format!("--subresource={name}"));
     arguments.extend(subresource.as_deref());
-    for _ in 0..20 {
+    // A Lease is renewed every two seconds, and a busy machine takes as long from the reading to the writing.
+    for _ in 0..60 {
         let object = read(prober, kind, name, namespace);
         let output = prober.kubectl(&arguments, Some(&object.to_string()));
         if !words(&output).contains("Conflict") && !words(&output).contains("the object has been modified") {
