@@ -8,6 +8,7 @@
 )]
 
 mod drains;
+mod files;
 mod pods;
 mod security;
 mod standing;
