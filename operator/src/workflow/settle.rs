@@ -158,7 +158,9 @@ impl Settling<'_> {
                 plan.partitions > 0 && status.ledger.covers(PartitionRange::new(0, plan.partitions))
             });
             if !view.is_sealed(&shard) {
-                shard.seal |= pointless || (full && shard.mode != Mode::Publish);
+                // Its worker has begun anew, and goes on with nothing that it had before.
+                let orphaned = view.desk.start.as_ref().is_some_and(|start| *start != shard.start_id);
+                shard.seal |= pointless || orphaned || (full && shard.mode != Mode::Publish);
                 kept.push(shard);
                 continue;
             }

@@ -1,5 +1,7 @@
 //! Who makes plans.
 
+use braid_crds::worker::Mode;
+
 use super::*;
 
 /// A run with a step over files, which a worker has to list.
@@ -47,7 +49,7 @@ fn one_worker_makes_the_plan_and_the_first_that_is_seen_counts() {
     world.pass();
     let planning: Vec<&ShardSpec> = (0..2).flat_map(|worker| world.shards(worker)).collect();
     assert_eq!(1, planning.len());
-    assert_eq!(braid_crds::worker::Mode::Plan, planning[0].mode);
+    assert_eq!(Mode::Plan, planning[0].mode);
     let planning = planning[0].clone();
     let plan = PlanRef {
         partitions: 3,
@@ -88,4 +90,24 @@ fn a_plan_that_cannot_be_made_fails_the_step_with_its_reason() {
     assert_eq!(Phase::Failed, world.step("a").phase);
     assert!(world.step("a").message.contains("nothing matches *.txt"));
     assert!(world.shards(0).is_empty());
+}
+
+/// A worker that dies while it lists data and begins again in the same pod has forgotten it: it is told again.
+#[test]
+fn what_a_worker_forgot_to_plan_is_planned_anew() {
+    let mut world = over_files(1);
+    world.pass();
+    world.pass();
+    let forgotten = world.shards(0)[0].clone();
+    world.workers[0].0.status.as_mut().unwrap().start_id = Some(StartId::from("again"));
+    for _ in 0..3 {
+        world.pass();
+    }
+    let told = world.shards(0);
+    assert_eq!(1, told.len(), "{told:#?}");
+    assert_eq!(
+        (Mode::Plan, StartId::from("again"), false),
+        (told[0].mode, told[0].start_id.clone(), told[0].seal)
+    );
+    assert_ne!(forgotten.id, told[0].id);
 }

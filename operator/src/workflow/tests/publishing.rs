@@ -128,6 +128,26 @@ fn an_order_of_a_lost_worker_is_given_to_another() {
 }
 
 #[test]
+fn an_order_that_a_worker_forgot_is_given_anew() {
+    let mut world = writing(10, 1);
+    for _ in 0..10 {
+        world.pass();
+        run(&mut world, u64::MAX);
+    }
+    let first = orders(&world);
+    // It begins again in the same pod.
+    world.workers[0].0.status.as_mut().unwrap().start_id = Some(StartId::from("again"));
+    for _ in 0..3 {
+        world.pass();
+    }
+    let second = orders(&world);
+    assert_eq!((1, 1), (first.len(), second.len()));
+    assert_eq!(StartId::from("again"), second[0].1.start_id);
+    assert_eq!(named(&first), named(&second));
+    assert_eq!(Some(Sweep::Due), world.step("make").sweep);
+}
+
+#[test]
 fn what_cannot_be_published_fails_the_step_and_does_not_hold_it_up() {
     let mut world = writing(10, 1);
     for _ in 0..10 {
