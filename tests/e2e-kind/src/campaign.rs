@@ -215,7 +215,8 @@ impl<'a> Stage<'a> {
         if cell.edge.who == Who::Operator && !matches!(cell.moment, Moment::Lost | Moment::Stalled) {
             // A container that was killed is started again later each time; a pod is not.
             let words = ["delete", "pod", &hit.call.pod, "--namespace", suite().namespace()];
-            suite().try_kubectl(&[&words[..], &["--wait=false", "--ignore-not-found"]].concat(), None);
+            // Until it is gone it writes, and is counted as ready: the next fault must not meet it.
+            suite().try_kubectl(&[&words[..], &["--ignore-not-found", "--timeout=50s"]].concat(), None);
             suite().operators_ready();
         }
         Some(Row {

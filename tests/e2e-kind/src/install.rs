@@ -199,7 +199,8 @@ impl Suite {
     /// Has all operators replaced; on return the new ones are ready.
     pub fn renew_operators(&self) {
         let home = ["--namespace", RELEASE];
-        self.kubectl(&[&["delete", "pods", OPERATORS, "--wait=false"][..], &home].concat());
+        // Those that are not gone would be counted as ready.
+        self.kubectl_patiently(&[&["delete", "pods", OPERATORS, "--timeout=60s"][..], &home].concat());
         self.operators_ready();
     }
 
