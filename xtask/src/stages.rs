@@ -69,6 +69,8 @@ struct Reading {
     room: usize,
     /// Names of tests that failed come next.
     lists: bool,
+    /// Test programs that have begun and not ended.
+    open: u64,
 }
 
 struct Report {
@@ -319,6 +321,7 @@ fn steadied(command: Command) -> anyhow::Result<Tally> {
     Ok(Tally {
         passed: first.passed + first.failed,
         failed: 0,
+        ignored: first.ignored,
         unsteady: first.names.iter().map(said).collect(),
         ..Tally::default()
     })
@@ -354,14 +357,10 @@ fn counted(mut command: Command) -> anyhow::Result<Tally> {
 impl Tally {
     /// Of both together.
     fn and(self, other: Self) -> Self {
-        let join = |mut first: Vec<String>, second: Vec<String>| {
-            first.extend(second);
-            first
-        };
         Self {
-            why: join(self.why, other.why),
-            names: join(self.names, other.names),
-            unsteady: join(self.unsteady, other.unsteady),
+            why: [self.why, other.why].concat(),
+            names: [self.names, other.names].concat(),
+            unsteady: [self.unsteady, other.unsteady].concat(),
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
             ignored: self.ignored + other.ignored,
@@ -404,6 +403,8 @@ fn follow(stream: Option<impl Read>, show: impl Fn(&str)) -> anyhow::Result<Read
         reading.line(&text);
         line.clear();
     }
+    // One that died in its midst has not counted what it had not run: that others pass when they are run again says nothing of it.
+    reading.tally.broke = reading.open > 0;
     Ok(reading)
 }
 
@@ -411,6 +412,11 @@ impl Reading {
     fn line(&mut self, line: &str) {
         self.tally.add(line);
         let line = line.trim_end();
+        if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
+            self.open += 1;
+        } else if line.starts_with("test result: ") {
+            self.open = self.open.saturating_sub(1);
+        }
         match line.strip_prefix("    ") {
             Some(name) if self.lists && !name.contains(' ') => self.tally.names.push(name.to_owned()),
             // Their list has nothing before it but its title.
@@ -563,6 +569,17 @@ mod tests {
         assert_eq!(tally.unsteady, ["a::test"]);
         let tally = steadied(shaky("true")).unwrap();
         assert_eq!((tally.passed, tally.failed, tally.unsteady.len()), (4, 1, 0));
+    }
+
+    #[test]
+    fn a_program_that_dies_is_not_hidden_by_tests_that_pass_alone() {
+        let mut command = Command::new("sh");
+        let script = "[ \"$1\" = --exact ] && { echo 'test result: ok. 1 passed; 0 failed;'; exit 0; }
+            echo 'running 9 tests'; echo 'running 1 test'
+            printf 'failures:\\n    a::test\\n\\ntest result: FAILED. 0 passed; 1 failed;\\n'; exit 101";
+        command.args(["-c", script, "sh"]);
+        let tally = steadied(command).unwrap();
+        assert_eq!((tally.broke, tally.failed), (true, 1));
     }
 
     #[test]
