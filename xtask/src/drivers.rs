@@ -4,13 +4,14 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process,
 };
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{cargo, kind, root};
+use crate::{cargo, kind, python, root};
 
 /// Options of `bench`.
 #[derive(Args)]
@@ -23,6 +24,9 @@ pub struct BenchOptions {
     /// On a cluster: lets the Indexed Job of the large comparison run to its end, too, which takes most of an hour
     #[arg(long, requires = "cluster")]
     whole: bool,
+    /// Beside Celery, Dask, Ray and DuckDB, too: needs python3 and a package index, and root or redis-server
+    #[arg(long, conflicts_with = "cluster")]
+    peers: bool,
     /// Also writes the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,7 +74,22 @@ pub fn bench(options: &BenchOptions) -> anyhow::Result<()> {
     if let Some(file) = &options.json {
         arguments.extend(["--json".to_owned(), absolute(file)?]);
     }
-    run("braid-bench", &arguments)
+    let python = options.peers.then(peers).transpose()?;
+    run("braid-bench", &arguments, python.as_deref())
+}
+
+/// The Python of an environment that has the peers; what is no package of Python is installed, too.
+fn peers() -> anyhow::Result<PathBuf> {
+    let root = root()?;
+    if process::Command::new("redis-server").arg("--version").output().is_err() {
+        let mut install = process::Command::new("apt-get");
+        install.args(["install", "--yes", "--quiet", "redis-server"]);
+        python::succeed(&mut install, "Celery is measured with redis-server, which could not be installed")?;
+    }
+    python::environment(
+        &root.join("target/peers"),
+        &root.join("tests/benches/peers/requirements.txt"),
+    )
 }
 
 /// Breaks things: first the protocol alone, then all of it.
@@ -95,7 +114,7 @@ pub fn chaos(options: &ChaosOptions) -> anyhow::Result<()> {
     if let Some(file) = &options.json {
         arguments.extend(["--json".to_owned(), absolute(file)?]);
     }
-    run("braid-chaos", &arguments)
+    run("braid-chaos", &arguments, None)
 }
 
 /// Runs the simulator on other seeds than the tests do, unless told where to begin. Not as a release: the development profile
@@ -125,14 +144,14 @@ fn simulate(seeds: u64, from: Option<u64>) -> anyhow::Result<()> {
 }
 
 /// The driver runs in the root of the repository, the user may not.
-fn absolute(file: &std::path::Path) -> anyhow::Result<String> {
+fn absolute(file: &Path) -> anyhow::Result<String> {
     let path = std::path::absolute(file).with_context(|| format!("{}", file.display()))?;
     path.into_os_string()
         .into_string()
         .map_err(|path| anyhow::anyhow!("{} is not UTF-8", path.display()))
 }
 
-fn run(binary: &str, arguments: &[String]) -> anyhow::Result<()> {
+fn run(binary: &str, arguments: &[String], peers: Option<&Path>) -> anyhow::Result<()> {
     // The program under measurement is `braid` itself: it is built too, so that the binary beside the driver is new.
     let packages = ["--package", "braid", "--package", binary];
     let built = cargo()
@@ -144,10 +163,15 @@ fn run(binary: &str, arguments: &[String]) -> anyhow::Result<()> {
     if !built.success() {
         bail!("{binary} was not built; alone: cargo build --release --package {binary}");
     }
-    let ended = cargo()
+    let mut program = cargo();
+    program
         .current_dir(root()?)
         .args(["run", "--release", "--locked", "--quiet", "--package", binary, "--"])
-        .args(arguments)
+        .args(arguments);
+    if let Some(python) = peers {
+        program.env("PEER_PYTHON", python);
+    }
+    let ended = program
         .status()
         .with_context(|| format!("cargo run --package {binary}"))?;
     if !ended.success() {

@@ -14,6 +14,7 @@ mod drivers;
 mod generate;
 mod images;
 mod kind;
+mod python;
 mod reference;
 mod stages;
 mod values;

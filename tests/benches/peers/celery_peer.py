@@ -1,7 +1,8 @@
 """The same work with Celery: N tasks that give 1, their sum; a task for each item, and in chunks.
 
-celery_peer.py ITEMS CHUNKED SIZE: starts Redis and a worker of two processes, both fresh, and prints one JSON. Times are from the
-submission of the first task to the sum, with workers that are up and warm.
+celery_peer.py ITEMS CHUNKED SIZE..: starts Redis and a worker of two processes, both fresh, and prints one JSON: items per second for
+each size of a chunk, 1 for a task of its own for each item (of which there are ITEMS, else CHUNKED). Times are from the submission of
+the first task to the sum, with workers that are up and warm.
 """
 
 import json
@@ -35,7 +36,7 @@ def timed(make, count):
 
 
 def main():
-    items, chunked, size = map(int, sys.argv[1:])
+    items, chunked, *sizes = map(int, sys.argv[1:])
     redis = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", f"{directory}/redis.sock", "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL,
@@ -51,14 +52,15 @@ def main():
         assert noop.delay(0).get(timeout=60) == 1
         start = time.monotonic() - begun
         group(noop.s(item) for item in range(500)).apply_async().get()
-        each = timed(lambda: sum(group(noop.s(item) for item in range(items)).apply_async().get()), items)
-        chunks = timed(
-            lambda: sum(sum(part) for part in noop.chunks(((item,) for item in range(chunked)), size).apply_async().get()),
-            chunked,
-        )
+        rates = {"1": timed(lambda: sum(group(noop.s(item) for item in range(items)).apply_async().get()), items)}
+        for size in sizes:
+            def chunks():
+                return sum(sum(part) for part in noop.chunks(((item,) for item in range(chunked)), size).apply_async().get())
+
+            rates[str(size)] = timed(chunks, chunked)
         import celery
 
-        print(json.dumps({"version": celery.__version__, "start": start, "each": each, "chunks": chunks}))
+        print(json.dumps({"name": "Celery", "version": celery.__version__, "start": start, "rates": rates}))
     finally:
         for process in (worker, redis):
             if process is not None:

@@ -15,10 +15,13 @@ mod leader;
 mod machine;
 mod makespan;
 mod noop;
+mod peers;
+mod plain;
 mod rss;
 mod served;
 mod status;
 mod steps;
+mod tables;
 mod writes;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -49,8 +52,8 @@ pub struct Effort {
 }
 
 /// `rss` first: memory that other measurements have freed is not given back at once.
-const ALL: [&str; 11] = [
-    "rss", "noop", "command", "served", "scan", "delivery", "writes", "status", "makespan", "leader", "steps",
+const ALL: [&str; 12] = [
+    "rss", "noop", "command", "served", "scan", "delivery", "tables", "writes", "status", "makespan", "leader", "steps",
 ];
 /// Only if asked for: needs the programs of a real API server, which are built with Go the first time.
 const MORE: [&str; 1] = ["steps-real"];
@@ -62,6 +65,7 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
         "command" => command::measure(effort).await,
         "scan" => data::scan(effort),
         "delivery" => data::delivery(effort).await,
+        "tables" => tables::measure(effort).await,
         "served" => served::measure(effort).await,
         "writes" => writes::measure(effort).await,
         "status" => status::measure(effort).await,
@@ -75,6 +79,9 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
 
 fn main() -> ExitCode {
     if let Some(code) = braid_testkit::as_shim() {
+        return code;
+    }
+    if let Some(code) = plain::as_plain() {
         return code;
     }
     tracing_subscriber::fmt()

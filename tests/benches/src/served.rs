@@ -1,10 +1,6 @@
-//! No-op partitions of programs that live on: a Python function, lines of a user's own program, and Celery beside them.
+//! No-op partitions of programs that live on: a Python function, lines of a user's own program; Celery, Dask and Ray beside them.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use braid_local::{Hands, LocalCluster, Settings, StateDir};
@@ -15,12 +11,13 @@ use crate::{
     Effort,
     command::per_second,
     figure::{Figure, median, rounded},
+    peers,
 };
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(10);
 
-/// A Python with Celery, where that is to be measured, too: `PEER_PYTHON`. `redis-server` must be in `PATH`.
-const PEER: &str = "PEER_PYTHON";
+/// The sizes of the peers' chunks: what a kill loses of theirs, and how fast they are, follows from it.
+const SIZES: [u64; 4] = [100, 1_000, 10_000, 100_000];
 
 /// Answers lines as fast as a plain program can without tricks of ours: all that have come at once.
 const LINES: &str = r#"
@@ -71,24 +68,25 @@ fn number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn celery(python: &Path, effort: Effort) -> anyhow::Result<Value> {
-    let (items, chunked) = if effort.quick {
-        (2_000, 100_000)
-    } else {
-        (20_000, 1_000_000)
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/celery_peer.py");
-    let output = Command::new(python)
-        .arg(script)
-        .args([items.to_string(), chunked.to_string(), "1000".to_owned()])
-        .output()
-        .with_context(|| format!("{}", python.display()))?;
-    ensure!(
-        output.status.success(),
-        "Celery: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
+/// A row for each size of chunks, 1 being a task for each item.
+fn peer(figure: &mut Figure, python: &Path, script: &str, effort: Effort) -> anyhow::Result<()> {
+    let counts: [u64; 2] = if effort.quick { [2_000, 100_000] } else { [20_000, 1_000_000] };
+    let arguments: Vec<String> = counts.iter().chain(&SIZES).map(ToString::to_string).collect();
+    let told = peers::told(python, script, &arguments)?;
+    let name = told["name"].as_str().unwrap_or_default();
+    let version = told["version"].as_str().unwrap_or_default();
+    for size in [1].iter().chain(&SIZES) {
+        let rate = told["rates"][size.to_string()]
+            .as_f64()
+            .with_context(|| format!("{script} tells nothing of {size}"))?;
+        let rate = rounded(rate, 0);
+        let what = match size {
+            1 => format!("{name} {version}, a task for each item"),
+            size => format!("{name} {version}, {size} items in a task"),
+        };
+        figure.row([json!(what), json!("memory"), rate.clone(), rate.clone(), rate]);
+    }
+    Ok(())
 }
 
 /// The measurement.
@@ -98,7 +96,8 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
         "served",
         format!(
             "{partitions} no-op partitions over a range, one Sum, 2 workers on 2 threads, from the run's creation to its end, the start \
-             of its processes included; median of {rounds}. Celery: Redis without persistence, 2 processes, up and warm before the first task; per second"
+             of its processes included; median of {rounds}. Celery (Redis without persistence), Dask, Ray: 2 processes, up and warm before the first \
+             task, once; per second"
         ),
         &["what", "state", "per_second", "slowest", "fastest"],
     );
@@ -129,13 +128,9 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
             ]);
         }
     }
-    if let Some(python) = std::env::var_os(PEER) {
-        let peer = celery(&PathBuf::from(python), effort)?;
-        let version = peer["version"].as_str().unwrap_or_default();
-        for (what, key) in [("a task for each item", "each"), ("chunks of 1000", "chunks")] {
-            let rate = rounded(peer[key].as_f64().unwrap_or_default(), 0);
-            let what = json!(format!("Celery {version}, {what}"));
-            figure.row([what, json!("memory"), rate.clone(), rate.clone(), rate]);
+    if let Some(python) = peers::python() {
+        for script in ["celery_peer.py", "dask_peer.py", "ray_peer.py"] {
+            peer(&mut figure, &python, script, effort)?;
         }
     }
     Ok(figure)

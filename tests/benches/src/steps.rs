@@ -284,11 +284,17 @@ pub async fn measure(effort: Effort, real: bool) -> anyhow::Result<Figure> {
     for (name, micros) in PARTS.iter().zip(&mut of_part) {
         row(name, micros);
     }
+    let writes = |who, path: &'static str| {
+        let fits = |asked: &&Asked| asked.who == who && asked.method != "GET" && asked.path.contains(path);
+        trail.iter().filter(fits).count()
+    };
     figure.meaning += &format!(
-        "; load before: {}; {} requests, {} of them writes; {:?}",
+        "; load before: {}; {} requests; writes: {} of the run's status, {} of desks, {} of workers' statuses; {:?}",
         load.trim(),
         trail.len(),
-        trail.iter().filter(|asked| asked.method != "GET").count(),
+        writes(Who::Operator, "/workflows/"),
+        writes(Who::Operator, "/workers/"),
+        writes(Who::Worker, "/workers/"),
         counters.read()
     );
     Ok(figure)
