@@ -57,9 +57,9 @@ const LAST: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let command = parse().command;
     // A shim has neither log nor runtime: it forks and waits for processes.
-    if matches!(command, Command::Shim) {
+    if let Command::Shim { checkpoints } = command {
         return match shim::Config::from_stdin() {
-            Ok(config) => shim::main(config),
+            Ok(config) => shim::main(shim::Config { checkpoints, ..config }),
             Err(error) => told(&Failure::usage(error).doing("cannot take standard input")),
         };
     }
@@ -125,7 +125,7 @@ fn execute(command: &Command) -> Result<Exit, Failure> {
             Command::Doctor(args) => doctor::doctor(args).await,
             Command::Version => version(),
             Command::Completion { shell } => completion(*shell),
-            Command::Shim => Err(Failure::usage("a shim is started by a worker")),
+            Command::Shim { .. } => Err(Failure::usage("a shim is started by a worker")),
         }
     });
     runtime.shutdown_timeout(LAST);

@@ -56,6 +56,8 @@ pub const PARALLELISM: u64 = 1_000_000;
 pub const RETRY_RULES: usize = 16;
 /// Exit codes of one rule of a `retry`.
 pub const EXIT_CODES: usize = 32;
+/// Bytes that an attempt may save for the next, where `checkpoint.size` says nothing.
+pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Failed partitions that a status names for each cause, the lowest first.
 pub const CAUSE_PARTITIONS: u64 = 1_000;
 /// Rounds of a step that repeats.

@@ -7,7 +7,7 @@ mod retry;
 mod step;
 
 pub use data::{ClaimVolume, ConfigMapVolume, Data, Files, FilesVolume, Format, HostPathVolume};
-pub use program::{Code, EnvVar, Protocol, Run, Serve};
+pub use program::{Checkpoint, Code, EnvVar, Protocol, Run, Serve};
 pub use results::{Reduce, ResultSpec, ResultType};
 pub use retry::{Backoff, Retry, RetryAction, RetryReason, RetryRule};
 pub use step::{

@@ -108,6 +108,10 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         source: source(spec, step.over.as_ref(), plan, scope)?,
         reads: reads(spec, &step.reads, plan, scope)?,
         writes: writes(spec, step, scope)?,
+        checkpoint: run
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| (checkpoint.size.as_ref()).map_or(limits::CHECKPOINT_BYTES, braid_crds::ByteSize::get)),
         results: reduce::declared(&step.results),
         attempts: retry.and_then(|retry| retry.attempts).unwrap_or(1),
         backoff_initial_millis: initial,

@@ -107,6 +107,12 @@ impl StateDir {
         self.0.join("api")
     }
 
+    /// Where what attempts save for the next is kept, while the run goes on.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
     /// Where the logs of user code are.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

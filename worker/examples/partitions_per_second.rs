@@ -57,6 +57,7 @@ fn program(case: &Case) -> Program {
         sides: braid_worker::runner::Sides::default(),
         serve: None,
         outputs: Vec::new(),
+        checkpoint: None,
         uid: Arc::from("uid/bench"),
     }
 }

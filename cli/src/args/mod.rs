@@ -72,7 +72,11 @@ pub enum Command {
     },
     /// Run beside user code: started by workers
     #[command(hide = true)]
-    Shim,
+    Shim {
+        /// Where what attempts save for the next is kept
+        #[arg(long, value_name = "DIR")]
+        checkpoints: Option<PathBuf>,
+    },
 }
 
 /// `braid run`.

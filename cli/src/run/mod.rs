@@ -4,7 +4,7 @@
 //! goes on when it is started on that directory again: in the working directory that it was begun in, since what it
 //! reads and runs may be named relative to that.
 
-use std::{env, path::Path};
+use std::{env, fs, path::Path};
 
 use braid_cli::{
     lint::{Linter, Problem},
@@ -179,6 +179,8 @@ async fn whole(
     let stopped = stop(cluster, at_once).await;
     match outcome? {
         Ended::Finished(workflow) => {
+            // Nobody goes on with it. What cannot be removed goes with the state.
+            let _ = fs::remove_dir_all(state.checkpoints());
             let exit = end(how, &workflow)?;
             expiry::note(state, Some(&workflow))?;
             stopped.map(|()| exit)
@@ -274,7 +276,7 @@ async fn start(
     let program = env::current_exe().map_err(|error| Failure::unreachable(error).doing("this program's own path"))?;
     let shim = ShimCommand {
         program,
-        args: vec!["shim".into()],
+        args: vec!["shim".into(), "--checkpoints".into(), state.checkpoints().into()],
     };
     let mut settings = Settings::new(directory, Hands::Shim(shim));
     settings.state = Some(state.clone());

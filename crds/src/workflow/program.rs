@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ConfigMapVolume;
-use crate::{Duration, schema};
+use crate::{ByteSize, Duration, schema};
 
 /// A program. `command` with `args`, or `script`, or `script` given to `command`: a process for each partition, or with `serve` one
 /// that lives on. Or `function`, of Python.
@@ -15,7 +15,8 @@ use crate::{Duration, schema};
 #[x_kube(
     validation = ("has(self.command) || has(self.script) || has(self.__function__)", "run needs a command, a script or a function"),
     validation = ("!has(self.__function__) || !(has(self.script) || has(self.args) || has(self.serve))", "a function goes without script, args and serve: Braid calls it, and command may say with which Python"),
-    validation = ("!has(self.code) || has(self.__function__)", "code goes with function")
+    validation = ("!has(self.code) || has(self.__function__)", "code goes with function"),
+    validation = ("!has(self.checkpoint) || !(has(self.serve) || has(self.__function__))", "programs that live on have no checkpoints: checkpoint goes with a process for each partition")
 )]
 pub struct Run {
     /// The program and its first words; with a script: what runs the script's file.
@@ -53,6 +54,10 @@ pub struct Run {
     /// Where the function's module is, if the interpreter does not know it by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
+    /// Each partition has a directory, `BRAID_CHECKPOINT`, in which it finds what its attempt before this one has saved: as long as that
+    /// ran on the same laptop or in the same pod. `{}` is enough. Absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
     /// Partitions in flight in one worker: processes, lines or requests without an answer, threads of a function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
@@ -78,6 +83,15 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_part")]
     pub security_context: Option<Value>,
+}
+
+/// What attempts of a partition save for the next.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// How much a partition may save: more is removed, and its next attempt finds nothing. Absent: 64Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
 }
 
 /// How partitions reach a program that lives on.

@@ -6,6 +6,8 @@
 //!
 //!   Inputs that are too large for memory go below `--scratch DIRECTORY`.
 //!
+//! What attempts save for the next is kept below `--checkpoints DIRECTORY`, in a container below that of `--scratch`.
+//!
 //! With either: `--cgroup DIRECTORY`, where the memory files of the cgroup are, if not where the kernel says.
 
 use std::env;
@@ -17,14 +19,13 @@ use std::time::Duration;
 
 use braid_worker::shim::{self, Container};
 
-const USAGE: &str =
-    "usage: braid-shim [--connect SOCKET [--patience SECONDS] [--scratch DIRECTORY]] [--cgroup DIRECTORY]";
+const USAGE: &str = "usage: braid-shim [--connect SOCKET [--patience SECONDS] [--scratch DIRECTORY] | --checkpoints DIRECTORY] [--cgroup DIRECTORY]";
 
 /// How long a worker may be away, in seconds: about as long as a crashing container is made to wait at most.
 const PATIENCE: u64 = 300;
 
 fn main() -> ExitCode {
-    let (mut cgroup, mut socket, mut patience, mut scratch) = (None, None, None, None);
+    let (mut cgroup, mut socket, mut patience, mut scratch, mut checkpoints) = (None, None, None, None, None);
     let mut arguments = env::args_os().skip(1);
     while let Some(option) = arguments.next() {
         let Some(value) = arguments.next() else {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         };
         match option.to_str() {
             Some("--cgroup") => cgroup = Some(PathBuf::from(value)),
+            Some("--checkpoints") => checkpoints = Some(PathBuf::from(value)),
             Some("--connect") => socket = Some(PathBuf::from(value)),
             Some("--scratch") => scratch = Some(PathBuf::from(value)),
             Some("--patience") => match seconds(value) {
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
         }
     }
     if let Some(socket) = socket {
+        if checkpoints.is_some() {
+            return told(USAGE);
+        }
         let patience = Duration::from_secs(patience.unwrap_or(PATIENCE));
         return Container {
             socket,
@@ -55,7 +60,11 @@ fn main() -> ExitCode {
         return told(USAGE);
     }
     match shim::Config::from_stdin() {
-        Ok(config) => shim::main(shim::Config { cgroup, ..config }),
+        Ok(config) => shim::main(shim::Config {
+            cgroup,
+            checkpoints,
+            ..config
+        }),
         Err(error) => told(&format!("cannot take standard input: {error}")),
     }
 }

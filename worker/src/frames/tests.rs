@@ -42,12 +42,13 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
             option::of(any::<u32>()),
             any::<bool>(),
             vec(".{0,20}", 0..4),
+            option::of((".{0,20}", any::<u64>())),
         ),
     )
         .prop_map(
             |(
                 (slot, run, step, concurrency, command, script),
-                (args, env, grace_millis, results_limit, sides, outputs),
+                (args, env, grace_millis, results_limit, sides, outputs, checkpoint),
             )| {
                 ToShim::Program(ProgramFrame {
                     slot,
@@ -62,6 +63,7 @@ fn to_shim() -> impl Strategy<Value = ToShim> {
                     results_limit,
                     sides,
                     outputs,
+                    checkpoint,
                 })
             },
         );

@@ -105,6 +105,13 @@ pub enum ToShim {
         /// Which attempt at the partition it is, from 1.
         number: u32,
     },
+    /// What attempts of a partition have saved is removed, unless one of them still runs. What is not there is ignored.
+    Discard {
+        /// As in [`ProgramFrame::checkpoint`].
+        key: String,
+        /// The partition.
+        partition: u64,
+    },
     /// Asks for a [`super::FromShim::Pong`].
     Ping {
         /// Comes back in the answer.
@@ -139,6 +146,8 @@ pub struct ProgramFrame {
     pub sides: bool,
     /// The names of the data that attempts write.
     pub outputs: Vec<String>,
+    /// What attempts save for the next of their partition: where, by one name of a directory, and how many bytes.
+    pub checkpoint: Option<(String, u64)>,
 }
 
 /// One attempt at one partition.
@@ -248,6 +257,10 @@ impl Frame for ToShim {
                 put_optional(out, program.results_limit, BufMut::put_u32_le);
                 out.put_u8(u8::from(program.sides));
                 put_list(out, &program.outputs, |out, text| put_bytes(out, text.as_bytes()));
+                put_optional(out, program.checkpoint.as_ref(), |out, (key, bytes)| {
+                    put_bytes(out, key.as_bytes());
+                    out.put_u64_le(*bytes);
+                });
             }
             Self::Start(start) => {
                 out.put_u8(3);
@@ -325,6 +338,11 @@ impl Frame for ToShim {
                 out.put_u8(16);
                 out.put_u64_le(*attempt);
             }
+            Self::Discard { key, partition } => {
+                out.put_u8(18);
+                put_bytes(out, key.as_bytes());
+                out.put_u64_le(*partition);
+            }
             Self::About {
                 attempt,
                 partition,
@@ -356,6 +374,7 @@ impl Frame for ToShim {
                 results_limit: body.optional("results", Fields::u32)?,
                 sides: body.bool("sides")?,
                 outputs: body.list("outputs", Fields::text)?,
+                checkpoint: body.optional("checkpoint", |body, what| Ok((body.text(what)?, body.u64(what)?)))?,
             }),
             3 => Self::Start(StartFrame {
                 attempt: body.u64("attempt")?,
@@ -414,6 +433,10 @@ impl Frame for ToShim {
                 attempt: body.u64("attempt")?,
                 partition: body.u64("partition")?,
                 number: body.u32("number")?,
+            },
+            18 => Self::Discard {
+                key: body.text("key")?,
+                partition: body.u64("partition")?,
             },
             other => return Err(FrameError::UnknownKind(other)),
         })

@@ -74,8 +74,20 @@ pub struct Program {
     pub serve: Option<Serve>,
     /// The names of the data that its attempts write.
     pub outputs: Vec<String>,
+    /// What its attempts save for the next attempt of their partition; `None`: nothing.
+    pub checkpoint: Option<Checkpoint>,
     /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry.
     pub uid: Arc<str>,
+}
+
+/// What attempts save for the next attempt of their partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Names the program for as long as what is saved may be found: the same in later starts, another one when anything differs that
+    /// could make it wrong. One name of a directory.
+    pub key: String,
+    /// How many bytes a partition may save.
+    pub bytes: u64,
 }
 
 /// A directory of files for all attempts of a program: given to a shim once.
@@ -449,6 +461,9 @@ pub trait Runner: Send {
 
     /// Ends an attempt: TERM, the program's grace, KILL. It still comes out of [`Self::next`].
     fn kill(&mut self, attempt: AttemptId) -> impl Future<Output = Result<(), RunnerError>> + Send;
+
+    /// What attempts of a partition have saved will not be wanted any more: it has failed for good.
+    fn discard(&mut self, _program: ProgramId, _partition: u64) {}
 
     /// Lets what runs go on for so long from now, and no longer. Never called: there is no such limit.
     fn extend(&mut self, lease: Duration) -> impl Future<Output = Result<(), RunnerError>> + Send;

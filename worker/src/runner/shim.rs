@@ -641,6 +641,18 @@ impl Runner for ShimRunner {
         Ok(())
     }
 
+    fn discard(&mut self, program: ProgramId, partition: u64) {
+        let checkpoint = self
+            .slot_of(program)
+            .and_then(|(_, slot)| slot.program.checkpoint.as_ref());
+        let Some(key) = checkpoint.map(|checkpoint| checkpoint.key.clone()) else {
+            return;
+        };
+        if let Err(error) = self.outbox.control(&ToShim::Discard { key, partition }) {
+            tracing::debug!(partition, %error, "what a failed partition has saved stays for now");
+        }
+    }
+
     async fn extend(&mut self, lease: Duration) -> Result<(), RunnerError> {
         self.lease = Instant::now().checked_add(lease);
         self.send_lease(lease)

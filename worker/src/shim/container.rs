@@ -81,6 +81,8 @@ impl Container {
             };
             if let Some(scratch) = &self.scratch {
                 config.places.disk.clone_from(scratch);
+                // The pod's, and as long as that is there: a worker that begins anew finds it.
+                config.checkpoints = Some(scratch.join("checkpoints"));
             }
             let served = Server::new(config, signals.again()?, membership)?.run()?;
             membership = served.membership;

@@ -22,6 +22,7 @@
 //! Failure modes: frames that break the protocol end the shim (exit code 2) and with it all that runs; a SIGKILL of the
 //! shim leaves its children to whoever started it: they carry the variable [`MARK`] in their environment.
 
+mod checkpoint;
 mod clock;
 mod container;
 mod expand;
@@ -73,6 +74,8 @@ pub struct Config {
     pub drain: Duration,
     /// Where the memory files of the cgroup are, if not where the kernel says that this process's are.
     pub cgroup: Option<PathBuf>,
+    /// Where what attempts save for the next is kept, beyond the life of this shim; `None`: in a private directory, and gone with it.
+    pub checkpoints: Option<PathBuf>,
     /// After a SIGTERM to the shim, how long attempts go on if the worker does not extend it.
     pub notice: Duration,
 }
@@ -85,6 +88,7 @@ impl Config {
             socket,
             places: Places::default(),
             cgroup: None,
+            checkpoints: None,
             drain,
             notice: Duration::from_secs(20),
         }

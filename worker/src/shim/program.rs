@@ -68,6 +68,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) results: Option<&'a Path>,
     /// What stands in `BRAID_OUT`.
     pub(super) outputs: Option<&'a Path>,
+    /// What stands in `BRAID_CHECKPOINT`.
+    pub(super) checkpoint: Option<&'a Path>,
     /// Standard input.
     pub(super) stdin: Stdio,
 }
@@ -115,6 +117,12 @@ impl Program {
         &self.frame.outputs
     }
 
+    /// Where what attempts save is kept, and how many bytes of a partition.
+    pub(super) fn checkpoint(&self) -> Option<(&str, u64)> {
+        let (key, bytes) = self.frame.checkpoint.as_ref()?;
+        Some((key, *bytes))
+    }
+
     pub(super) fn script(&self) -> Option<&Path> {
         self.script.as_deref()
     }
@@ -130,10 +138,12 @@ impl Program {
         let input = around.input.map(Path::to_string_lossy);
         let results = around.results.map(Path::to_string_lossy);
         let outputs = around.outputs.map(Path::to_string_lossy);
+        let checkpoint = around.checkpoint.map(Path::to_string_lossy);
         let lookup = |name: &str| match name {
             "BRAID_INPUT" => input.as_deref(),
             "BRAID_RESULTS" => results.as_deref(),
             "BRAID_OUT" => outputs.as_deref(),
+            "BRAID_CHECKPOINT" => checkpoint.as_deref(),
             _ => value(&attempt.env, name)
                 .or_else(|| self.sides.value(name))
                 .or_else(|| value(&self.frame.env, name)),
@@ -175,6 +185,9 @@ impl Program {
         }
         if let Some(path) = around.outputs {
             command.env("BRAID_OUT", path);
+        }
+        if let Some(path) = around.checkpoint {
+            command.env("BRAID_CHECKPOINT", path);
         }
         command
             .stdin(around.stdin)

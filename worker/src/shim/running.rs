@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use rustix::process::WaitStatus;
 
 use super::ShimError;
+use super::checkpoint::Checkpoint;
 use super::clock::Moment;
 use super::family;
 use super::files::Leavings;
@@ -54,6 +55,7 @@ pub(super) struct Running {
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
     pub(super) leavings: Option<Leavings>,
+    pub(super) checkpoint: Option<Checkpoint>,
     /// Counts the attempts of this shim.
     pub(super) number: u64,
     /// How many the kernel had killed for want of memory when it started.
@@ -139,6 +141,7 @@ pub(super) struct Parts {
     pub(super) input: Input,
     pub(super) results: Option<(PathBuf, u32)>,
     pub(super) leavings: Option<Leavings>,
+    pub(super) checkpoint: Option<Checkpoint>,
     pub(super) grace: Duration,
     pub(super) timeout: Option<Duration>,
     pub(super) served: bool,
@@ -163,6 +166,7 @@ impl Running {
             input: parts.input,
             results: parts.results,
             leavings: parts.leavings,
+            checkpoint: parts.checkpoint,
             number: parts.number,
             kills_before: parts.kills_before,
             feed,
@@ -293,6 +297,17 @@ impl Running {
     /// What it prints is from here on about another partition.
     pub(super) fn is_about(&mut self, partition: u64, number: u32) {
         (self.tag.partition, self.tag.number) = (partition, number);
+    }
+
+    /// Adds a line to what it has printed.
+    pub(super) fn say(&self, outlet: &mut Outlet<'_>, text: String) -> Result<(), ShimError> {
+        outlet.line(
+            self.attempt,
+            &self.tag,
+            (Stream::Stderr, false),
+            Bytes::from(text),
+            None,
+        )
     }
 
     /// Reads output until the pipes are empty or there is enough to be taken.

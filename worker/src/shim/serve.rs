@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::pressure::Pressure;
 use self::served::Store;
+use super::checkpoint::{Checkpoint, Checkpoints};
 use super::clock::Moment;
 use super::family::Strays;
 use super::files::{Delivery, Leavings};
@@ -104,6 +105,7 @@ pub(super) struct Server {
     signals: Signals,
     membership: Membership,
     scratch: Scratch,
+    checkpoints: Checkpoints,
     drain: Duration,
     notice: Duration,
     greeted: bool,
@@ -151,6 +153,7 @@ impl Server {
             signals,
             membership,
             scratch: Scratch::new(config.places),
+            checkpoints: Checkpoints::new(config.checkpoints),
             drain: config.drain,
             notice: config.notice,
             greeted: false,
@@ -369,8 +372,26 @@ impl Server {
             && let Some(mut queued) = self.queue.pop_front()
         {
             let kills_before = self.oom.count();
-            match start(&queued.frame, &mut queued.input, program, &mut self.scratch, &self.null) {
+            let checkpoint = match take(&queued.frame, program, &mut self.checkpoints, &mut self.scratch) {
+                Ok(checkpoint) => checkpoint,
+                Err(NotStarted { outcome, message }) => {
+                    self.never_ran(queued, outcome, message)?;
+                    continue;
+                }
+            };
+            let path = checkpoint.as_ref().map(Checkpoint::path);
+            match start(
+                &queued.frame,
+                &mut queued.input,
+                program,
+                (&mut self.scratch, path),
+                &self.null,
+            ) {
                 Ok((child, stdin, results, leavings)) => {
+                    if let Some(checkpoint) = &checkpoint {
+                        let kept = checkpoint.hand_down(false);
+                        kept.map_err(|error| ShimError::System("keep a lock to itself", error))?;
+                    }
                     self.started += 1;
                     let parts = Parts {
                         attempt: queued.frame.attempt,
@@ -381,6 +402,7 @@ impl Server {
                         input: queued.input,
                         results,
                         leavings,
+                        checkpoint,
                         grace: program.grace(),
                         timeout: queued.frame.timeout_millis.map(Duration::from_millis),
                         served: queued.frame.input.is_served(),
@@ -390,7 +412,12 @@ impl Server {
                         .map_err(|error| ShimError::System("set up a child's pipes", error))?;
                     self.running.push(running);
                 }
-                Err(NotStarted { outcome, message }) => self.never_ran(queued, outcome, message)?,
+                Err(NotStarted { outcome, message }) => {
+                    if let Some(checkpoint) = checkpoint {
+                        self.checkpoints.end(checkpoint, false, &mut self.scratch);
+                    }
+                    self.never_ran(queued, outcome, message)?;
+                }
             }
         }
         Ok(())
@@ -439,6 +466,24 @@ type Started = (
     Option<Leavings>,
 );
 
+/// The directory with what the partition's attempt before has saved, if the program has such. Its lock is the next process's, too.
+fn take(
+    frame: &StartFrame,
+    program: &Program,
+    checkpoints: &mut Checkpoints,
+    scratch: &mut Scratch,
+) -> Result<Option<Checkpoint>, NotStarted> {
+    let Some(wanted) = program.checkpoint().filter(|_| !frame.input.is_served()) else {
+        return Ok(None);
+    };
+    let taken = checkpoints.take(wanted, (frame.partition, frame.attempt), scratch);
+    let taken = taken.and_then(|checkpoint| {
+        checkpoint.hand_down(true)?;
+        Ok(Some(checkpoint))
+    });
+    taken.map_err(|error| NotStarted::not_set_up("no place for a checkpoint", &error))
+}
+
 /// How many of these concurrency counts.
 fn processes(running: &[Running]) -> usize {
     running.iter().filter(|running| !running.served).count()
@@ -448,7 +493,7 @@ fn start(
     frame: &StartFrame,
     input: &mut Input,
     program: &mut Program,
-    scratch: &mut Scratch,
+    (scratch, checkpoint): (&mut Scratch, Option<&Path>),
     null: &File,
 ) -> Result<Started, NotStarted> {
     let not_set_up = |what| move |error: io::Error| NotStarted::not_set_up(what, &error);
@@ -474,6 +519,7 @@ fn start(
     };
     let around = Surroundings {
         outputs: leavings.as_ref().map(Leavings::path),
+        checkpoint,
         input: input.path(),
         results: results.as_ref().map(|(path, _)| path.as_path()),
         stdin,

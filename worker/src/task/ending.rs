@@ -186,6 +186,10 @@ impl Session {
 
     /// Settles a partition.
     fn settle(&mut self, flight: &Flight, given: &Given<'_>) {
+        let program = &flight.run.program;
+        if program.checkpoint.is_some() && matches!(given, Given::Failure { .. }) {
+            self.discards.push((program.id, flight.task.partition));
+        }
         match add_to(&mut self.machine, self.clock.now(), flight, given) {
             Ok(commands) => {
                 self.tally.add();

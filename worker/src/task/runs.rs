@@ -12,12 +12,15 @@ use super::programs;
 use crate::{
     ground::Ground,
     planner::{Order, Pattern, PlanningError, Shuffle},
-    runner::{MAX_RESULTS, Program, ProgramId, Sides},
+    runner::{Checkpoint, MAX_RESULTS, Program, ProgramId, Sides},
     store::{Place, Store},
 };
 
 /// A plain result cannot outgrow a commit if each partition gives no more than this, in bytes.
 pub(super) const PLAIN_RESULTS: usize = 1024;
+
+/// So many digits of a card's digest tell the programs of one step and round apart.
+const CARD_DIGITS: usize = 16;
 
 /// What a shard's partitions are made of.
 #[derive(Clone, Debug)]
@@ -161,6 +164,10 @@ impl Runs {
             results_limit: (!card.results.is_empty()).then_some(MAX_RESULTS),
             sides: Sides::default(),
             serve: programs::serve(card),
+            checkpoint: card.checkpoint.map(|bytes| Checkpoint {
+                key: checkpoint_key(run),
+                bytes,
+            }),
             outputs: card.writes.iter().map(|write| write.data.clone()).collect(),
             uid: format!("{}/{}", run.uid, run.step).into(),
         };
@@ -169,6 +176,13 @@ impl Runs {
         self.programs.push((key, program.clone()));
         program
     }
+}
+
+/// Names what attempts save: of this run, step, round and program only. All of these are names of directories.
+fn checkpoint_key(run: &RunRef) -> String {
+    let digest = run.card.0.rsplit(':').next().unwrap_or_default();
+    let digest: String = digest.chars().take(CARD_DIGITS).collect();
+    format!("{}.{}.{}.{digest}", run.uid, run.step, run.round)
 }
 
 /// What names of a data are relative to.

@@ -146,6 +146,8 @@ pub(super) struct Session {
     /// Shards whose refusal was answered with a reason; a second refusal is the end.
     refused: Option<String>,
     kills: Vec<AttemptId>,
+    /// Partitions that have failed for good, and what their attempts have saved is not wanted any more.
+    pub(super) discards: Vec<(ProgramId, u64)>,
     /// The runner takes no more before this.
     no_room: Option<Instant>,
     halt_at: Option<Instant>,
@@ -190,6 +192,7 @@ impl Session {
             doubts: 0,
             refused: None,
             kills: Vec::new(),
+            discards: Vec::new(),
             no_room: None,
             halt_at: None,
             end_at: None,

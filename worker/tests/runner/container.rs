@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use braid_worker::frames::{FromShim, LinkKey, VERSION, encode};
 use braid_worker::runner::logs::{Stream, TaggedLine};
-use braid_worker::runner::{Ending, Failure, Limits, Link, Runner, Serve};
+use braid_worker::runner::{Checkpoint, Ending, Failure, Limits, Link, Program, Runner, Serve};
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -159,6 +159,36 @@ async fn it_does_not_matter_who_is_there_first() {
     let _late = pod.shim("30");
     bench.prepare(sh("exit 4")).await;
     assert_eq!(failure(&bench.run(|_| ()).await.ending), &Failure::Exit(4));
+}
+
+#[tokio::test]
+async fn what_an_attempt_has_saved_is_there_for_a_worker_that_restarts() {
+    let pod = Pod::new();
+    let scratch = pod.dir.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let _shim = Main(pod.command("30").arg("--scratch").arg(&scratch).spawn().unwrap());
+    let program = || Program {
+        checkpoint: Some(Checkpoint {
+            key: "a".to_owned(),
+            bytes: 100,
+        }),
+        ..sh(
+            r#"cat "$BRAID_CHECKPOINT/at" 2>/dev/null; echo half > "$BRAID_CHECKPOINT/at"; echo up > $DIR/up; [ $BRAID_ATTEMPT = 2 ] || exec sleep 1000"#,
+        )
+    };
+    let mut bench = pod.worker(patient());
+    bench.prepare(program()).await;
+    let mut attempt = bench.attempt();
+    attempt.partition = 7;
+    bench.start(attempt).await;
+    bench.file("up").await;
+    drop(bench);
+    let mut bench = pod.worker(patient());
+    bench.prepare(program()).await;
+    let ended = bench.run(|attempt| (attempt.partition, attempt.attempt) = (7, 2)).await;
+    assert_eq!(ended.ending, DONE);
+    assert_eq!(pod.texts(1).await, ["half"]);
+    assert!(!scratch.join("checkpoints/a/7").exists());
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ pub(crate) fn program() -> Program {
         sides: braid_worker::runner::Sides::default(),
         serve: None,
         outputs: Vec::new(),
+        checkpoint: None,
         uid: Arc::from("u1/count"),
     }
 }

@@ -69,6 +69,7 @@ fn program(slot: u8) -> ToShim {
         results_limit: None,
         sides: false,
         outputs: Vec::new(),
+        checkpoint: None,
     })
 }
 

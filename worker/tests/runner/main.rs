@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod checkpoints;
 mod container;
 mod endings;
 mod harness;

@@ -19,6 +19,7 @@ pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
         results_limit: program.results_limit,
         sides: !program.sides.get().is_empty(),
         outputs: program.outputs.clone(),
+        checkpoint: (program.checkpoint.as_ref()).map(|checkpoint| (checkpoint.key.clone(), checkpoint.bytes)),
     }
 }
 

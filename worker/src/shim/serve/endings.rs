@@ -56,6 +56,12 @@ impl Server {
                 let _ = results::remove(path);
             }
         }
+        if let Some(checkpoint) = running.checkpoint.take() {
+            let succeeded = outcome == Outcome::Exit(0);
+            if let Some(why) = self.checkpoints.end(checkpoint, succeeded, &mut self.scratch) {
+                running.say(&mut self.membership.outlet(&mut self.link), why)?;
+            }
+        }
         remove_input(&mut running.input);
         let micros = u64::try_from(running.took(now).as_micros()).unwrap_or(u64::MAX);
         let attempt = running.attempt;

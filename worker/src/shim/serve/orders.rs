@@ -44,6 +44,7 @@ impl Server {
             ToShim::InputEnd { attempt } => self.input_end(attempt)?,
             ToShim::Store { attempt, input } => self.store(attempt, &input)?,
             ToShim::Forget { attempt } => self.forget(attempt),
+            ToShim::Discard { key, partition } => self.checkpoints.discard(&key, partition, &mut self.scratch),
             ToShim::About {
                 attempt,
                 partition,

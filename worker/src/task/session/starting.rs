@@ -42,6 +42,9 @@ impl Session {
                 tracing::debug!(?id, %error, "an attempt was over before it was killed");
             }
         }
+        for (program, partition) in std::mem::take(&mut self.discards) {
+            runner.discard(program, partition);
+        }
         let now = Instant::now();
         if self.no_room.is_some_and(|at| now < at) {
             return;
