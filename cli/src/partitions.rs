@@ -16,12 +16,16 @@ use crate::{
     text::{Align, Colour, Table, Tint, clean, count},
 };
 
+mod show;
+mod slowest;
+
 /// Characters of partition numbers that a table shows.
 const NUMBERS: usize = 48;
 /// Characters of last words that a table shows.
 const WORDS: usize = 80;
 
 /// Partitions of a step that stand alike.
+#[derive(Clone)]
 struct Row {
     step: String,
     state: &'static str,
@@ -36,7 +40,11 @@ struct Row {
 /// Lists the partitions of a run.
 pub async fn partitions(args: &PartitionsArgs) -> Result<Exit, Failure> {
     let target = &args.target;
-    let workflow = match place::find(target.name.as_deref(), &target.place).await? {
+    let found = place::find(target.name.as_deref(), &target.place).await?;
+    if let Some(partition) = args.show {
+        return show::show(args, partition, found).await;
+    }
+    let workflow = match found {
         Found::Here(run) => {
             let workflow = run.workflow().await;
             run.close().await?;
@@ -48,6 +56,9 @@ pub async fn partitions(args: &PartitionsArgs) -> Result<Exit, Failure> {
         && workflow.spec.steps.iter().all(|declared| declared.name != *step)
     {
         return Err(Failure::usage(format!("there is no step {step:?}")));
+    }
+    if let Some(most) = args.slowest {
+        return slowest::slowest(&workflow, args, usize::from(most));
     }
     let rows = rows(&workflow, args, Timestamp::now());
     match args.output {
@@ -168,6 +179,14 @@ fn document(row: &Row) -> Value {
         add("message", row.message.clone().into());
     }
     document
+}
+
+/// How one partition of a step stands.
+fn standing(name: &str, step: &StepStatus, partition: u64, now: Timestamp) -> Option<Row> {
+    let mut rows = Vec::new();
+    failed(name, step, &mut rows);
+    others(name, step, now, &mut rows);
+    rows.into_iter().find(|row| row.partitions.contains(partition))
 }
 
 fn lines(rows: &[Row], tint: Tint) -> Vec<String> {

@@ -6,7 +6,7 @@
 use std::{future::Future, path::Path, time::Duration};
 
 use braid_apiserver::{ApiServer, BuildError};
-use braid_crds::Workflow;
+use braid_crds::{Plan, Workflow};
 use braid_engine::suggest::nearest;
 use braid_local::{NAMESPACE, StateDir, StateError, control};
 use kube::{
@@ -140,6 +140,11 @@ impl Run {
 
     /// Its workflows.
     pub fn api(&self) -> Api<Workflow> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The pieces of its plans.
+    pub fn plans(&self) -> Api<Plan> {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 

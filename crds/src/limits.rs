@@ -56,6 +56,10 @@ pub const PARALLELISM: u64 = 1_000_000;
 pub const RETRY_RULES: usize = 16;
 /// Exit codes of one rule of a `retry`.
 pub const EXIT_CODES: usize = 32;
+/// Partitions that a status names as the slowest.
+pub const SLOWEST: usize = 10;
+/// What took less is not named as slow, in milliseconds: quick partitions cost no commit anything.
+pub const SLOW_MILLIS: u64 = 1_000;
 /// Bytes that an attempt may save for the next, where `checkpoint.size` says nothing.
 pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Failed partitions that a status names for each cause, the lowest first.

@@ -216,6 +216,10 @@ pub struct StepStatus {
     /// Attempts that were followed by another.
     #[serde(default)]
     pub retried: u64,
+    /// The partitions whose last attempts took longest, the longest first; of those that took a second or more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub slowest: Vec<SlowPartition>,
     /// The folded results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
@@ -389,6 +393,15 @@ impl Suspect {
     pub fn range(&self) -> PartitionRange {
         PartitionRange::new(self.start, self.end)
     }
+}
+
+/// How long the attempt took that settled a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct SlowPartition {
+    /// Which.
+    pub partition: u64,
+    /// How long, in milliseconds.
+    pub millis: u64,
 }
 
 /// A cause of failures, with how many partitions it failed.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
-    status::{Deferred, FailureCause, PlanRef},
+    status::{Deferred, FailureCause, PlanRef, SlowPartition},
     workflow::{Code, Format, Reduce, ResultType, RetryRule, Serve},
 };
 
@@ -610,6 +610,10 @@ pub struct ShardStatus {
     /// Attempts that were followed by another.
     #[serde(default)]
     pub retried: u64,
+    /// The slowest partitions of `[start, cursor)`, the slowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub slowest: Vec<SlowPartition>,
     /// The plan that a shard of mode `Plan` made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanRef>,

@@ -364,6 +364,18 @@ pub struct PartitionsArgs {
     /// Only those that failed for good, by cause
     #[arg(long)]
     pub failed: bool,
+    /// The N of each step that took longest, ten at most and if nothing is said: of those that took a second or more
+    #[arg(
+        long, value_name = "N", num_args = 0..=1, default_missing_value = "10", conflicts_with = "failed",
+        value_parser = clap::value_parser!(u8).range(1..=10)
+    )]
+    pub slowest: Option<u8>,
+    /// What partition P of the step is: its number, its item, or which part of which file
+    #[arg(long, value_name = "P", conflicts_with_all = ["failed", "slowest"])]
+    pub show: Option<u64>,
+    /// With --show: its input and nothing else, as the program has it on standard input
+    #[arg(long, requires = "show", conflicts_with = "output")]
+    pub input: bool,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t = RunOutput::Table)]
     pub output: RunOutput,

@@ -45,7 +45,7 @@ pub use signals::Signals;
 use state::{Chosen, choose};
 
 /// On the object: where the run was begun.
-const DIRECTORY: &str = "braid.dev/directory";
+pub const DIRECTORY: &str = "braid.dev/directory";
 /// On the object: `spec.suspend` was set by an interrupt, so the next start takes it back.
 pub const INTERRUPTED: &str = "braid.dev/interrupted";
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use braid_crds::{
     Intervals, PartitionRange, ShardId, limits,
-    status::{PlanRef, StepStatus},
+    status::{PlanRef, SlowPartition, StepStatus},
     worker::{CardResult, Fatal, Outputs, ShardStatus},
     workflow::ResultSpec,
 };
@@ -19,8 +19,10 @@ use crate::{
 };
 
 mod causes;
+mod slowest;
 
 pub use causes::{Causes, cut};
+pub use slowest::Slowest;
 
 /// What a set of settled partitions gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,6 +31,7 @@ pub struct Settlement {
     failed: Intervals,
     causes: Causes,
     retried: u64,
+    slowest: Slowest,
     /// Partitions that wrote files, by the shard that they were started for.
     outputs: BTreeMap<ShardId, Intervals>,
     plan: Option<PlanRef>,
@@ -99,6 +102,17 @@ impl Settlement {
         self.retried = self.retried.saturating_add(attempts);
     }
 
+    /// Notes how long the attempt took that settled a partition, if that is long.
+    pub fn took(&mut self, partition: u64, millis: u64) {
+        self.slowest.add(SlowPartition { partition, millis });
+    }
+
+    /// The partitions that took longest.
+    #[must_use]
+    pub fn slowest(&self) -> &Slowest {
+        &self.slowest
+    }
+
     /// The accumulators.
     #[must_use]
     pub fn fold(&self) -> &Fold {
@@ -162,7 +176,7 @@ impl Settlement {
             .values()
             .map(|partitions| 64 + intervals_len_at_most(partitions));
         // The entry's own fields, and a plan's.
-        let fields = 512 + outputs.sum::<usize>();
+        let fields = 512 + outputs.sum::<usize>() + self.slowest.len_at_most();
         self.fold.encoded_len() + failed + self.causes.len_at_most() + fatal + fields
     }
 
@@ -197,6 +211,7 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            slowest: Slowest::read(&status.slowest),
             outputs: (status.outputs.iter())
                 .map(|outputs| (outputs.shard, outputs.partitions.clone()))
                 .collect(),
@@ -205,12 +220,13 @@ impl Settlement {
         })
     }
 
-    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`, `outputs`, `plan`, `fatal`.
+    /// Writes the content of a commit: `partials`, `failed`, `failures`, `retried`, `slowest`, `outputs`, `plan`, `fatal`.
     pub fn write_to_shard_status(&self, status: &mut ShardStatus) {
         status.partials = self.fold.encode();
         status.failed.clone_from(&self.failed);
         status.failures = self.causes.commonest();
         status.retried = self.retried;
+        status.slowest = self.slowest.list().to_vec();
         status.outputs = publish::Outputs::outputs(self);
         status.plan.clone_from(&self.plan);
         status.fatal.clone_from(&self.fatal);
@@ -223,6 +239,7 @@ impl Settlement {
             causes: Causes::read(&status.failures, &status.failed)?,
             failed: status.failed.clone(),
             retried: status.retried,
+            slowest: Slowest::read(&status.slowest),
             // The record has them beside, each with the start that wrote it.
             outputs: BTreeMap::new(),
             plan: None,
@@ -230,13 +247,14 @@ impl Settlement {
         })
     }
 
-    /// Writes the content of a step's record: `results`, `failed`, `failures`, `retried`, and `stopping` if there is a
+    /// Writes the content of a step's record: `results`, `failed`, `failures`, `retried`, `slowest`, and `stopping` if there is a
     /// reason to stop. The plan is not content there: the status pins it.
     pub fn write_to_step_status(&self, results: &[ResultSpec], status: &mut StepStatus) {
         status.results = self.fold.results(results);
         status.failed.clone_from(&self.failed);
         status.failures = self.causes.commonest();
         status.retried = self.retried;
+        status.slowest = self.slowest.list().to_vec();
         if let Some(fatal) = &self.fatal {
             status.stopping = Some(fatal.clone());
         }
@@ -265,6 +283,7 @@ impl Failures for Settlement {
     }
 
     fn forget_failed(&mut self) {
+        self.slowest.forget(&self.failed);
         self.failed = Intervals::new();
         self.causes = Causes::default();
         self.fatal = None;
@@ -283,6 +302,7 @@ impl Content for Settlement {
         self.failed = failed;
         self.causes.merge(&other.causes);
         self.retried = self.retried.saturating_add(other.retried);
+        self.slowest.merge(&other.slowest);
         for (shard, partitions) in &other.outputs {
             let known = self.outputs.entry(*shard).or_default();
             *known = known.union(partitions);

@@ -1,12 +1,16 @@
 //! What a plan would be, found without running anything: for people who want to know before.
 
-use std::sync::atomic::AtomicBool;
+use std::{io::Read, path::Path, sync::atomic::AtomicBool};
 
 use braid_crds::worker::{FilesSource, KeysSource, ReadSource};
 use braid_engine::plan::{Partition, Plan};
 
 use super::{Pattern, PlanningError, files, shuffle};
-use crate::ground::Ground;
+use crate::{
+    ground::Ground,
+    reader::{InputError, Reader},
+    runner::input_bytes,
+};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,26 @@ impl From<PlanningError> for NoPlan {
             message: fatal.message,
         }
     }
+}
+
+impl From<InputError> for NoPlan {
+    fn from(error: InputError) -> Self {
+        Self {
+            reason: error.reason().to_string(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// The bytes of a partition of files, as its program has them on standard input. `many`: a partition is of several files. Blocks, also
+/// while they are read; what is wrong with them then is told as an attempt would be.
+///
+/// # Errors
+/// What the partition would fail with.
+pub fn input(plan: &Plan, partition: u64, many: bool, ground: &Ground) -> Result<impl Read + use<>, NoPlan> {
+    // Names are not shown.
+    let input = Reader::new(ground.clone()).open(plan, partition, Path::new(""), many)?;
+    Ok(input_bytes(&input))
 }
 
 /// Lists the files of a step, and looks into them, as a worker would. Blocks.
@@ -96,7 +120,9 @@ pub fn read(source: &ReadSource, ground: &Ground) -> Result<(u64, u64), NoPlan> 
     Ok((files.len() as u64, bytes))
 }
 
-fn words(partition: &Partition<'_>) -> String {
+/// What a partition is, in words.
+#[must_use]
+pub fn words(partition: &Partition<'_>) -> String {
     match partition {
         Partition::Files([]) => "no file".into(),
         Partition::Files([file]) => format!("{}, {} bytes", file.path, file.size),

@@ -36,6 +36,7 @@ pub use crate::store::Outlet;
 pub use connection::{Place, ShimCommand};
 pub use link::{Link, LinkError};
 pub use noop::NoopRunner;
+pub(crate) use served::input_bytes;
 pub use shim::{Limits, ShimRunner};
 
 /// Names one attempt; never used twice in the life of a runner.

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use braid_crds::ShardId;
@@ -27,6 +28,8 @@ pub(super) struct Flight {
     pub(super) pinned: Option<Arc<Plan>>,
     /// Whether it has succeeded and written files.
     pub(super) wrote: bool,
+    /// How long it ran, once it has ended.
+    pub(super) took: Duration,
 }
 
 /// An attempt that has all it needs.
@@ -119,10 +122,10 @@ impl Attempts {
         Some((flight.task.partition, flight.pinned.clone()?))
     }
 
-    /// Notes that an attempt has written files.
-    pub(super) fn wrote(&mut self, id: AttemptId) {
+    /// Notes of an attempt that has ended how long it ran, and whether it has written files.
+    pub(super) fn ended(&mut self, id: AttemptId, wrote: bool, took: Duration) {
         if let Some(flight) = self.flying.get_mut(&id) {
-            flight.wrote = true;
+            (flight.wrote, flight.took) = (wrote, took);
         }
     }
 

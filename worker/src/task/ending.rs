@@ -1,5 +1,7 @@
 //! What the end of an attempt means for its partition: settled, tried again, or put off.
 
+use std::time::Duration;
+
 use braid_crds::{ShardId, limits, worker::Fatal};
 use braid_engine::{
     protocol::{
@@ -25,6 +27,12 @@ use crate::{
 
 /// By so many bytes a commit grows at most with one partition that wrote files.
 const OUTPUT_BYTES: usize = 128;
+
+/// What takes less is not noted.
+const SLOW: Duration = Duration::from_millis(limits::SLOW_MILLIS);
+
+/// By so many bytes a commit grows at most with one partition that took long.
+const SLOW_BYTES: usize = 72;
 
 /// By so many bytes a commit grows at most with one failed partition.
 const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 256;
@@ -54,9 +62,17 @@ impl Session {
     /// Takes note of attempts that have ended.
     pub(super) fn finished(&mut self, finished: Vec<Finished>) {
         let mut lost = Vec::new();
-        for Finished { id, ending, wrote, .. } in finished {
-            if wrote {
-                self.attempts.wrote(id);
+        for Finished {
+            id,
+            ending,
+            wrote,
+            took,
+            ..
+        } in finished
+        {
+            // Of most there is nothing to note.
+            if wrote || took >= SLOW {
+                self.attempts.ended(id, wrote, took);
             }
             if let Ending::Succeeded { results } = &ending
                 && let Some((partition, plan)) = self.attempts.pinned(id)
@@ -142,8 +158,8 @@ impl Session {
         match flight.run.policy.after(made, reason, now, seed) {
             Decision::Again { after_millis } => {
                 flight.attempt = flight.attempt.saturating_add(1);
-                flight.wrote = false;
-                let at = Instant::now() + std::time::Duration::from_millis(after_millis);
+                (flight.wrote, flight.took) = (false, Duration::ZERO);
+                let at = Instant::now() + Duration::from_millis(after_millis);
                 self.attempts.wait(flight, at);
             }
             Decision::Defer { not_before } => {
@@ -241,6 +257,7 @@ impl Session {
             deaths: trouble.deaths,
             pinned: None,
             wrote: false,
+            took: Duration::ZERO,
         }
     }
 }
@@ -278,6 +295,12 @@ fn add(
             }
         }
     }
+    let slow = flight.took >= SLOW;
+    if slow {
+        for settlement in std::iter::once(&*content).chain(base) {
+            settlement.fits(SLOW_BYTES).map_err(|error| full(&error))?;
+        }
+    }
     match (given, &run.declared) {
         (Given::Results(_), None) => {}
         (Given::Results(raw), Some(declared)) if run.plain && raw.len() <= PLAIN_RESULTS => {
@@ -313,6 +336,10 @@ fn add(
     }
     if wrote {
         content.wrote(task.shard, task.partition);
+    }
+    if slow {
+        let millis = u64::try_from(flight.took.as_millis()).unwrap_or(u64::MAX);
+        content.took(task.partition, millis);
     }
     if *attempt > 1 {
         content.retry(u64::from(attempt - 1));

@@ -7,6 +7,7 @@ mod ends;
 mod examples;
 mod failures;
 mod language;
+mod partitions;
 mod pauses;
 mod programs;
 mod secrets;

@@ -45,7 +45,7 @@ pub(super) fn unreadable(error: &io::Error) -> String {
 
 /// The body of an attempt, one of so many at once. What goes wrong while it is sent is left in `problem`.
 pub(super) async fn of(attempt: &Attempt, at_once: u16, problem: &Arc<OnceLock<String>>) -> io::Result<Posted> {
-    let files: VecDeque<InputFile> = match &attempt.input {
+    let files = match &attempt.input {
         Input::None => {
             let text = match &attempt.item {
                 Item::None => String::new(),
@@ -58,8 +58,7 @@ pub(super) async fn of(attempt: &Attempt, at_once: u16, problem: &Arc<OnceLock<S
                 kind: "application/json",
             });
         }
-        Input::One { data, .. } => VecDeque::from([InputFile::from((Arc::from(""), data.clone()))]),
-        Input::Many(files) => files.iter().cloned().collect(),
+        input => files(input),
     };
     let length = exact(&files);
     let input = Joined::new(files);
@@ -86,6 +85,19 @@ pub(super) async fn of(attempt: &Attempt, at_once: u16, problem: &Arc<OnceLock<S
             kind,
         },
     })
+}
+
+fn files(input: &Input) -> VecDeque<InputFile> {
+    match input {
+        Input::None => VecDeque::new(),
+        Input::One { data, .. } => VecDeque::from([InputFile::from((Arc::from(""), data.clone()))]),
+        Input::Many(files) => files.iter().cloned().collect(),
+    }
+}
+
+/// The bytes that a process has on its standard input. Blocks when it is read.
+pub(crate) fn input_bytes(input: &Input) -> impl Read + Send + use<> {
+    Joined::new(files(input))
 }
 
 /// How many bytes these will be, if that is certain.

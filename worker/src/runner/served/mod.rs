@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+pub(crate) use self::body::input_bytes;
 pub(super) use self::calls::Called;
 use self::calls::Calls;
 use self::held::{Cause, Held, Live, Stage, Work};
