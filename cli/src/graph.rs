@@ -54,6 +54,9 @@ fn facts(step: &Step) -> Vec<String> {
         let data: Vec<&str> = step.writes.iter().map(|write| write.data.as_str()).collect();
         facts.push(format!("writes {}", data.join(", ")));
     }
+    if let Some(emit) = &step.emit {
+        facts.push(format!("emits to {}", emit.to));
+    }
     if let Some(rule) = step.after_rule.filter(|rule| *rule != AfterRule::AllSucceeded) {
         facts.push(format!("{rule:?}"));
     }

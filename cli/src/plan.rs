@@ -136,9 +136,8 @@ fn of_step(workflow: &Workflow, step: &Step, scope: &Scope, ground: &Ground, fir
     } else {
         planned.partitions = Some(1);
     }
-    planned.writes = card
-        .writes
-        .iter()
+    planned.writes = (card.writes.iter())
+        .chain(&card.emit)
         .map(|write| (write.data.clone(), write.url.clone()))
         .collect();
     for read in card.reads.iter().flat_map(|reads| &reads.data) {

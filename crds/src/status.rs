@@ -274,8 +274,18 @@ pub struct StepStatus {
 pub enum Sweep {
     /// A worker is to remove them.
     Due,
+    /// A worker is to remove them, and to write the results of the step, which has succeeded, to the data of its `emit`.
+    Emit,
     /// They are gone.
     Done,
+}
+
+impl Sweep {
+    /// Whether a worker has something to do.
+    #[must_use]
+    pub fn is_due(self) -> bool {
+        matches!(self, Self::Due | Self::Emit)
+    }
 }
 
 /// The pinned plan of a step.

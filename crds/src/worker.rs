@@ -4,12 +4,15 @@
 //! is its commit: it may move forward until it is sealed, then it is immutable until the operator has taken its id out
 //! of the spec. The rules below hold whatever the two sides do.
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId,
+    CardDigest, Cursor, Intervals, PartitionRange, PlanDigest, Round, ShardId, StartId, schema,
     status::{Deferred, FailureCause, PlanRef, SlowPartition},
     workflow::{Code, Format, Reduce, ResultType, RetryRule, Serve},
 };
@@ -185,6 +188,19 @@ pub struct Publication {
     /// With `sweep`: nobody will read the parts of the step's shuffle again, and they are removed, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parts: bool,
+    /// With `sweep`: after all entries, the results of the step become a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<Emission>,
+}
+
+/// The folded results of a step that has succeeded, to be written as a file of the data of the card's `emit`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Emission {
+    /// By name; those that no partition has given are not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::any_json_map")]
+    pub results: BTreeMap<String, Value>,
 }
 
 /// The files of a counted shard, under the names of the attempts that wrote them.
@@ -275,6 +291,9 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub writes: Vec<CardWrite>,
+    /// Where the folded results go when the step has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<CardWrite>,
     /// How many bytes an attempt may save for the next; absent: attempts save nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<u64>,

@@ -11,7 +11,7 @@ pub use program::{Checkpoint, Code, EnvVar, Protocol, Run, Serve};
 pub use results::{Reduce, ResultSpec, ResultType};
 pub use retry::{Backoff, Retry, RetryAction, RetryReason, RetryRule};
 pub use step::{
-    AfterRule, Axis, Keys, Matrix, OnFailure, Over, Range, ReadRef, Repeat, Split, Step, StepDefaults, WriteRef,
+    AfterRule, Axis, Emit, Keys, Matrix, OnFailure, Over, Range, ReadRef, Repeat, Split, Step, StepDefaults, WriteRef,
 };
 
 use kube::{CustomResource, KubeSchema};

@@ -108,6 +108,10 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         source: source(spec, step.over.as_ref(), plan, scope)?,
         reads: reads(spec, &step.reads, plan, scope)?,
         writes: writes(spec, step, scope)?,
+        emit: match &step.emit {
+            None => None,
+            Some(emit) => Some(write(spec, &emit.to, scope)?),
+        },
         checkpoint: run
             .checkpoint
             .as_ref()
@@ -181,21 +185,27 @@ fn writes(spec: &WorkflowSpec, step: &Step, scope: &Scope) -> Result<Vec<CardWri
     let mut names: Vec<&str> = step.writes.iter().map(|write| write.data.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    let write = |name: &str| {
-        let (_, url) = located(&spec.data, name, scope)?;
-        Ok(CardWrite {
-            data: name.to_owned(),
-            url,
-        })
-    };
-    names.into_iter().map(write).collect()
+    names.into_iter().map(|name| write(spec, name, scope)).collect()
+}
+
+fn write(spec: &WorkflowSpec, name: &str, scope: &Scope) -> Result<CardWrite, CardError> {
+    let (_, url) = located(&spec.data, name, scope)?;
+    Ok(CardWrite {
+        data: name.to_owned(),
+        url,
+    })
+}
+
+/// The data that a step writes: those of its partitions, then that of its results.
+pub fn written(step: &Step) -> impl Iterator<Item = &str> {
+    let results = step.emit.iter().map(|emit| emit.to.as_str());
+    step.writes.iter().map(|write| write.data.as_str()).chain(results)
 }
 
 /// The step that writes data.
 #[must_use]
 pub fn writer<'a>(spec: &'a WorkflowSpec, data: &str) -> Option<&'a Step> {
-    let writes = |step: &&Step| step.writes.iter().any(|write| write.data == data);
-    spec.steps.iter().find(writes)
+    spec.steps.iter().find(|step| written(step).any(|name| name == data))
 }
 
 /// The data in whose directory the parts are that a step is shuffled into; `None`: it is not.

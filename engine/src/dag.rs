@@ -12,6 +12,8 @@ use braid_crds::{
     workflow::{AfterRule, Step},
 };
 
+use crate::card;
+
 mod rule;
 
 /// Why steps have no order. Indexes are those of the list of steps.
@@ -91,7 +93,7 @@ pub fn inputs(step: &Step) -> impl Iterator<Item = &str> {
 pub fn before<'a>(steps: &'a [Step], step: &'a Step) -> Vec<&'a str> {
     let mut before: Vec<&str> = step.after.iter().map(String::as_str).collect();
     for data in inputs(step) {
-        let writes = |other: &&Step| other.writes.iter().any(|write| write.data == data);
+        let writes = |other: &&Step| card::written(other).any(|name| name == data);
         for writer in steps.iter().filter(writes) {
             if !before.contains(&writer.name.as_str()) {
                 before.push(&writer.name);

@@ -9,6 +9,7 @@ pub mod card;
 pub mod cover;
 pub mod dag;
 pub mod defaults;
+pub mod emission;
 pub mod expr;
 pub mod fit;
 mod hash;

@@ -12,9 +12,11 @@ use crate::{ByteSize, CountOrPercent, Duration, Parallelism, schema};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure) && has(self.writes) == has(oldSelf.writes)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
+    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure) && has(self.writes) == has(oldSelf.writes) && has(self.emit) == has(oldSelf.emit)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
     validation = ("!has(self.writes) || !(has(self.run.serve) || has(self.run.__function__))", "programs that live on cannot write data: writes goes with a process for each partition"),
     validation = ("!has(self.writes) || !has(self.repeat)", "a step that repeats cannot write data: each round would write the same files"),
+    validation = ("!has(self.emit) || (has(self.results) && self.results.size() > 0)", "emit writes the results of the step: declare some in results"),
+    validation = ("!has(self.emit) || !has(self.repeat)", "a step that repeats cannot emit: each round would write the same file"),
     validation = ("!has(self.afterRule) || (has(self.after) && self.after.size() > 0)", "afterRule speaks of the steps in after: name some, or leave it out")
 )]
 pub struct Step {
@@ -64,6 +66,10 @@ pub struct Step {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "results are immutable: create another Workflow"))]
     pub results: Vec<ResultSpec>,
+    /// The folded results, once as a file of data, when the step has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "emit is immutable: create another Workflow"))]
+    pub emit: Option<Emit>,
     /// What happens to a partition that fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "retry is immutable: create another Workflow"))]
@@ -122,6 +128,20 @@ pub struct ReadRef {
     /// The name of data.
     #[schemars(length(min = 1, max = 30))]
     pub data: String,
+}
+
+/// Where a step's folded results go, and whether. The file is `STEP.jsonl` in the directory of the data: a line with the results that are not
+/// keyed, `{"results": {...}}`, then one for each key, `{"key": ..., "results": {...}}`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Emit {
+    /// The name of data, whose url is a directory. No other step writes it, and no partition of this one; steps that read it come after.
+    #[schemars(length(min = 1, max = 30))]
+    pub to: String,
+    /// A condition over the step's own `results`, for example `results.rows > 0`: false = nothing is written. Absent: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub when: Option<String>,
 }
 
 /// Data that the partitions of a step write.

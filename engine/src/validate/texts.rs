@@ -63,7 +63,12 @@ pub(super) fn check(spec: &WorkflowSpec, dag: Option<&Dag>, problems: &mut Probl
         let mut own = names.clone();
         own.own = Some(step.results.iter().map(|result| result.name.clone()).collect());
         let until = step.repeat.as_ref().map(|repeat| &repeat.until);
-        for (field, text) in [("stopWhen", step.stop_when.as_ref()), ("repeat.until", until)] {
+        let emits = step.emit.as_ref().and_then(|emit| emit.when.as_ref());
+        for (field, text) in [
+            ("stopWhen", step.stop_when.as_ref()),
+            ("repeat.until", until),
+            ("emit.when", emits),
+        ] {
             if let Some(text) = text {
                 let findings = expr::check(text, &own, Wanted::Condition);
                 problems.expression(&format!("{path}.{field}"), findings);

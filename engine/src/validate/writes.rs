@@ -26,32 +26,44 @@ pub(super) fn is_config(data: &Data) -> bool {
 /// Whether what a step writes and reads leaves the order of steps well defined.
 pub(super) fn check(spec: &WorkflowSpec, step: &Step, path: &str, problems: &mut Problems) -> bool {
     let mut ordered = true;
-    for (at, write) in step.writes.iter().enumerate() {
-        let path = format!("{path}.writes[{at}].data");
-        let Some(data) = spec.data.iter().find(|data| data.name == write.data) else {
-            steps::unknown_data(spec, &write.data, path, problems);
+    for (at, name) in card::written(step).enumerate() {
+        let is_results = at == step.writes.len();
+        let path = if is_results {
+            format!("{path}.emit.to")
+        } else {
+            format!("{path}.writes[{at}].data")
+        };
+        let Some(data) = spec.data.iter().find(|data| data.name == name) else {
+            steps::unknown_data(spec, name, path, problems);
             continue;
         };
-        if step.writes.iter().take(at).any(|other| other.data == write.data) {
-            let message = format!("data {:?} is written twice", write.data);
-            problems.add(Rule::Duplicate, path, message, "take one out");
+        if card::written(step).take(at).any(|other| other == name) {
+            let (message, help) = if is_results {
+                (
+                    format!("the partitions of the step write the data {name:?}, too"),
+                    "declare data of another url for its results",
+                )
+            } else {
+                (format!("data {name:?} is written twice"), "take one out")
+            };
+            problems.add(Rule::Duplicate, path, message, help);
             continue;
         }
-        if dag::inputs(step).any(|input| input == write.data) {
+        if dag::inputs(step).any(|input| input == name) {
             ordered = false;
             problems.add(
                 Rule::WritesInput,
                 path,
-                format!("the step reads the data {:?} that it writes", write.data),
+                format!("the step reads the data {name:?} that it writes"),
                 "declare data of another url for what it writes",
             );
             continue;
         }
-        if let Some(first) = card::writer(spec, &write.data).filter(|first| first.name != step.name) {
+        if let Some(first) = card::writer(spec, name).filter(|first| first.name != step.name) {
             problems.add(
                 Rule::WrittenTwice,
                 path,
-                format!("the step {:?} writes the data {:?}, too", first.name, write.data),
+                format!("the step {:?} writes the data {name:?}, too", first.name),
                 "declare data of another url for each step that writes",
             );
             continue;

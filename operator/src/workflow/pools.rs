@@ -87,7 +87,7 @@ pub fn class_of(workflow: &Workflow, step: &Step) -> PodClass {
     });
     let over = step.over.as_ref().and_then(|over| over.data.as_ref());
     let is_written = |declared: &Data| {
-        step.writes.iter().any(|write| write.data == declared.name)
+        card::written(step).any(|name| name == declared.name)
             || card::shuffled_through(step) == Some(declared.name.as_str())
     };
     let data = (workflow.spec.data.iter()).filter(|declared| {
@@ -338,7 +338,7 @@ pub(crate) fn load(
     now: Timestamp,
 ) -> Option<Load> {
     let known = status.steps.iter().find(|known| known.name == step.name)?;
-    let publishes = !known.unpublished.is_empty() || known.sweep == Some(Sweep::Due);
+    let publishes = !known.unpublished.is_empty() || known.sweep.is_some_and(Sweep::is_due);
     let settled_all = known.ledger.len() >= known.partitions.total;
     if publishes && !known.closed && (settled_all || stop(workflow, step, known).is_some()) {
         // One of them publishes what was counted: the step does not end before.

@@ -6,6 +6,7 @@
 //! ```text
 //! .braid/attempts/UID/STEP/ROUND/DATA/START/SHARD/PARTITION/...   what an attempt wrote: of that start of a worker, under that shard
 //! .braid/published/UID/STEP/DATA/WORKER.SHARD.json                the manifest of a counted shard
+//! .braid/published/UID/STEP/DATA/results.ROUND.json               that of the folded results, which `emit` writes
 //! ```
 //!
 //! Publishing gives a file a second name, where people look for it, and never replaces one that is there: a name that is taken by the same
@@ -16,12 +17,13 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use braid_crds::{
     ShardId, StartId,
-    worker::{Card, RunRef},
+    worker::{Card, CardResult, RunRef},
 };
 
 use self::folder::Folder;
 use crate::{ground::Ground, planner::Pattern};
 
+mod emit;
 mod folder;
 mod manifest;
 mod parts;
@@ -50,6 +52,8 @@ pub(crate) struct Store {
     round: String,
     start: StartId,
     targets: Vec<Target>,
+    /// Where the folded results go, and what they are.
+    emits: Option<(Target, Vec<CardResult>)>,
 }
 
 /// One data that is written.
@@ -69,9 +73,9 @@ pub struct Outlet {
 }
 
 impl Store {
-    /// What a card says; `None`: its partitions write nothing.
+    /// What a card says; `None`: its step writes nothing.
     pub(crate) fn new(ground: &Ground, run: &RunRef, card: &Card, start: &StartId) -> Option<Arc<Self>> {
-        if card.writes.is_empty() {
+        if card.writes.is_empty() && card.emit.is_none() {
             return None;
         }
         let target = |write: &braid_crds::worker::CardWrite| Target {
@@ -85,16 +89,17 @@ impl Store {
             round: run.round.to_string(),
             start: start.clone(),
             targets: card.writes.iter().map(target).collect(),
+            emits: card.emit.as_ref().map(|emit| (target(emit), card.results.clone())),
         }))
     }
 
-    /// Where an attempt of a partition that was started for that shard puts its files.
-    pub(crate) fn outlet(self: &Arc<Self>, shard: ShardId, partition: u64) -> Outlet {
-        Outlet {
+    /// Where an attempt of a partition that was started for that shard puts its files; `None`: partitions write none.
+    pub(crate) fn outlet(self: &Arc<Self>, shard: ShardId, partition: u64) -> Option<Outlet> {
+        (!self.targets.is_empty()).then(|| Outlet {
             store: self.clone(),
             shard,
             partition,
-        }
+        })
     }
 
     fn root(&self, target: &Target) -> io::Result<Folder> {

@@ -36,36 +36,48 @@ impl Store {
         let mut never = None;
         for entry in &order.entries {
             for target in &self.targets {
-                match self.publish_entry(target, entry).map_err(|error| failed(target, error)) {
-                    Ok(conflicts) => {
-                        if let Some(first) = conflicts.first() {
-                            let and = match conflicts.len() {
-                                1 => String::new(),
-                                more => format!(" and {} more", more - 1),
-                            };
-                            let message = format!(
-                                "{}/{first}{and} cannot be published: the name is taken, by another partition or by what was there; \
-                                 give each file a name of its own, and each run a directory of its own",
-                                target.data
-                            );
-                            never.get_or_insert_with(|| fatal("OutputExists", &message));
-                        }
-                    }
-                    Err(PublishError::Never(why)) => drop(never.get_or_insert(why)),
-                    Err(again) => return Err(again),
-                }
+                self.publish_one(target, entry, &mut never)?;
             }
+        }
+        if let (Some(emission), Some((target, declared)), None) = (&order.emit, &self.emits, &never) {
+            let entry = self.results();
+            let written = self.write_results(target, &entry, emission, declared);
+            written.map_err(|error| failed(target, error))?;
+            self.publish_one(target, &entry, &mut never)?;
         }
         if let Some(why) = never {
             return Err(PublishError::Never(why));
         }
         if order.sweep {
-            for target in &self.targets {
+            for target in self.targets.iter().chain(self.emits.iter().map(|(target, _)| target)) {
                 if let Err(error) = self.sweep(target) {
                     // It takes room, and nothing else.
                     tracing::warn!(data = target.data, %error, "what attempts left cannot be removed");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Publishes an entry in one data. What can never be is noted, the first of it.
+    fn publish_one(&self, target: &Target, entry: &Written, never: &mut Option<Fatal>) -> Result<(), PublishError> {
+        match self.publish_entry(target, entry).map_err(|error| failed(target, error)) {
+            Ok(conflicts) => {
+                if let Some(first) = conflicts.first() {
+                    let and = match conflicts.len() {
+                        1 => String::new(),
+                        more => format!(" and {} more", more - 1),
+                    };
+                    let message = format!(
+                        "{}/{first}{and} cannot be published: the name is taken, by another partition or by what was there; \
+                         give each file a name of its own, and each run a directory of its own",
+                        target.data
+                    );
+                    never.get_or_insert_with(|| fatal("OutputExists", &message));
+                }
+            }
+            Err(PublishError::Never(why)) => drop(never.get_or_insert(why)),
+            Err(again) => return Err(again),
         }
         Ok(())
     }
@@ -89,6 +101,13 @@ impl Store {
         };
         self.clear(&root, target, entry);
         Ok(manifest.conflicts)
+    }
+
+    /// Whether an entry has a manifest in one data.
+    pub(super) fn is_published(&self, target: &Target, entry: &Written) -> io::Result<bool> {
+        let root = self.root(target)?;
+        let manifests = root.walk([OWN, PUBLISHED, &self.uid, &self.step, &target.data], true)?;
+        Ok(Manifest::read(&manifests, &entry.worker, entry.shard)?.is_some())
     }
 
     fn link_all(&self, root: &Folder, target: &Target, entry: &Written) -> io::Result<Manifest> {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use braid_crds::{
-    PartitionRange,
-    worker::{CardWrite, Outputs, Publication, Written, WrittenBy},
+    PartitionRange, Round,
+    worker::{CardResult, CardWrite, Emission, Outputs, Publication, Written, WrittenBy},
 };
 
 use super::*;
@@ -29,7 +29,7 @@ fn store(ground: &Ground, start: &str, data: &[(&str, &str)]) -> Arc<Store> {
 }
 
 fn attempt(store: &Arc<Store>, shard: i64, partition: u64, files: &[(usize, &str, &str)]) -> Result<(), Refusal> {
-    let mut receiving = Receiving::begin(&store.outlet(ShardId(shard), partition))?;
+    let mut receiving = Receiving::begin(&store.outlet(ShardId(shard), partition).unwrap())?;
     for (data, path, text) in files {
         receiving.file(*data, path)?;
         receiving.bytes(text.as_bytes())?;
@@ -275,4 +275,83 @@ fn in_a_pod_nothing_is_written_outside_a_volume() {
     symlink(folder.path(), base.join("volume/out/here/dir")).unwrap();
     attempt(&inside, 2, 1, &[(0, "dir/y", "y")]).unwrap_err();
     assert!(!folder.path().join("y").exists() && !folder.path().join("out").exists());
+}
+
+/// A step of that round whose results are written.
+fn emitting(ground: &Ground, round: i32) -> Arc<Store> {
+    let run = RunRef {
+        uid: UID.into(),
+        step: "make".into(),
+        round: Round(round),
+        ..RunRef::default()
+    };
+    let card = Card {
+        emit: Some(CardWrite {
+            data: "sums".into(),
+            url: "out/sums".into(),
+        }),
+        results: vec![CardResult {
+            name: "sums".into(),
+            keyed: true,
+            ..CardResult::default()
+        }],
+        ..Card::default()
+    };
+    Store::new(ground, &run, &card, &"s1".into()).unwrap()
+}
+
+fn emission(sums: &serde_json::Value) -> Publication {
+    let results = [("sums".to_owned(), sums.clone())];
+    Publication {
+        sweep: true,
+        emit: Some(Emission {
+            results: results.into_iter().collect(),
+        }),
+        ..Publication::default()
+    }
+}
+
+#[test]
+fn results_are_one_file_however_many_write_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ground = Ground::Open(folder.path().into());
+    let order = emission(&serde_json::json!({"b": 2, "a": "1.50"}));
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                let (store, order) = (emitting(&ground, 0), order.clone());
+                scope.spawn(move || store.publish(&order).unwrap());
+            }
+        });
+        let out = folder.path().join("out/sums");
+        let lines = "{\"key\":\"a\",\"results\":{\"sums\":\"1.50\"}}\n{\"key\":\"b\",\"results\":{\"sums\":2}}\n";
+        assert_eq!(seen(&out), texts(&[("make.jsonl", lines)]));
+        assert_eq!(
+            listed(&ground, "out/sums", "sums"),
+            [("out/sums/make.jsonl".into(), lines.len() as u64)]
+        );
+    }
+    // It has no partitions that write.
+    assert!(emitting(&ground, 0).outlet(ShardId(1), 0).is_none());
+}
+
+#[test]
+fn results_never_replace_a_file_and_those_of_another_round_are_not_taken_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ground = Ground::Open(folder.path().into());
+    let taken = |store: &Store, order: &Publication| match store.publish(order).unwrap_err() {
+        PublishError::Never(why) => assert!(
+            why.reason == "OutputExists" && why.message.contains("sums/make.jsonl"),
+            "{}",
+            why.message
+        ),
+        PublishError::Again { source, .. } => panic!("{source}"),
+    };
+    emitting(&ground, 0)
+        .publish(&emission(&serde_json::json!({"a": 1})))
+        .unwrap();
+    taken(&emitting(&ground, 1), &emission(&serde_json::json!({"a": 2})));
+    let out = folder.path().join("out/sums");
+    let first = "{\"key\":\"a\",\"results\":{\"sums\":1}}\n";
+    assert_eq!(seen(&out), texts(&[("make.jsonl", first)]));
 }

@@ -11,7 +11,7 @@ use braid_engine::{
     protocol::{fold::Verdict, publish},
 };
 
-use super::Pass;
+use super::{Pass, rounds::bad};
 use crate::workflow::is_cancelled;
 
 impl Pass<'_> {
@@ -41,12 +41,15 @@ impl Pass<'_> {
                 };
                 if let Some(fatal) = &commit.fatal {
                     step.stopping.get_or_insert_with(|| fatal.clone());
+                    if order.emit.is_some() && step.sweep == Some(Sweep::Emit) {
+                        step.sweep = Some(Sweep::Due);
+                    }
                 } else if commit.cursor.0 < shard.end {
                     continue;
                 }
                 step.unpublished
                     .retain(|entry| !order.entries.iter().any(|done| is_same(done, entry)));
-                if order.sweep && commit.fatal.is_none() && step.sweep == Some(Sweep::Due) {
+                if order.sweep && commit.fatal.is_none() && step.sweep.is_some_and(Sweep::is_due) {
                     step.sweep = Some(Sweep::Done);
                 }
             }
@@ -56,18 +59,41 @@ impl Pass<'_> {
     }
 
     /// Whether what lost attempts of a step left is gone, and the parts of its shuffle. It is asked when nothing is left to be counted,
-    /// and from then on nothing is counted: files that nobody has counted until now may be removed.
+    /// and from then on nothing is counted: files that nobody has counted until now may be removed, and results are what they will be.
     pub(super) fn is_swept(&mut self, spec: &Step, step: &mut StepStatus) -> bool {
-        // Nothing was ever counted: there may be nobody who could remove anything.
-        let writes = !spec.writes.is_empty() && !step.ledger.is_empty();
-        if !writes && !is_read_through(spec, step, is_cancelled(self.view.workflow, spec)) {
-            return true;
-        }
         if step.sweep.is_none() {
-            step.sweep = Some(Sweep::Due);
+            // Nothing was ever counted: there may be nobody who could remove anything.
+            let writes = !spec.writes.is_empty() && !step.ledger.is_empty();
+            step.sweep = if self.emits(spec, step) {
+                Some(Sweep::Emit)
+            } else if writes || is_read_through(spec, step, is_cancelled(self.view.workflow, spec)) {
+                Some(Sweep::Due)
+            } else {
+                return true;
+            };
             self.advance.urgent = true;
         }
         step.sweep == Some(Sweep::Done)
+    }
+
+    /// Whether a step that ends now writes its results. A condition without a value fails it.
+    fn emits(&mut self, spec: &Step, step: &mut StepStatus) -> bool {
+        let Some(emit) = &spec.emit else { return false };
+        let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
+        let succeeds = step.stopping.is_none()
+            && !is_cancelled(self.view.workflow, spec)
+            && !step.ledger.is_empty()
+            && (step.satisfied || step.ledger.len() >= total);
+        let Some(when) = emit.when.as_ref().filter(|_| succeeds) else {
+            return succeeds;
+        };
+        match self.holds(when, step) {
+            Ok(holds) => holds,
+            Err(message) => {
+                step.stopping = Some(bad("emit.when", &message));
+                false
+            }
+        }
     }
 }
 

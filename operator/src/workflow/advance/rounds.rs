@@ -20,7 +20,7 @@ use crate::workflow::{is_cancelled, rests, scope_of, stamp};
 
 impl Pass<'_> {
     /// Whether a condition over a step's own results holds. What no partition has given yet holds nothing.
-    fn holds(&mut self, text: &str, step: &StepStatus) -> Result<bool, String> {
+    pub(super) fn holds(&mut self, text: &str, step: &StepStatus) -> Result<bool, String> {
         let told = |error: ExprError| error.to_string();
         let expression = self.compiled.get(text).map_err(told)?;
         let (workflow, status) = (self.view.workflow, &self.advance.status);
@@ -135,7 +135,7 @@ impl Pass<'_> {
     }
 }
 
-fn bad(field: &str, message: &str) -> Fatal {
+pub(super) fn bad(field: &str, message: &str) -> Fatal {
     Fatal {
         reason: "BadCondition".into(),
         message: cut(&format!("{field}: {message}")),

@@ -9,7 +9,7 @@ use braid_crds::{
     worker::{Mode, Publication, ShardSpec},
     workflow::Step,
 };
-use braid_engine::assign::Fitness;
+use braid_engine::{assign::Fitness, emission};
 use kube::ResourceExt as _;
 
 use super::{
@@ -35,13 +35,13 @@ impl Settling<'_> {
         let done = failed || commit.cursor.0 >= shard.end;
         // Done, it stays until the status says so; not done, another will do it.
         let waits = (order.entries.iter()).any(|entry| status.unpublished.iter().any(|other| is_same(entry, other)))
-            || (order.sweep && !failed && status.sweep == Some(Sweep::Due));
+            || (order.sweep && !failed && status.sweep.is_some_and(Sweep::is_due));
         !done || !waits
     }
 
     /// Tells a worker to publish what was counted, or to remove what was not.
     pub(super) fn order_publication(&self, step: &Step, status: &StepStatus, specs: &mut [WorkerSpec]) {
-        let sweep = status.sweep == Some(Sweep::Due);
+        let sweep = status.sweep.is_some_and(Sweep::is_due);
         if status.unpublished.is_empty() && !sweep {
             return;
         }
@@ -77,6 +77,9 @@ impl Settling<'_> {
                 entries: entries.cloned().collect(),
                 sweep,
                 parts: sweep && is_read_through(step, status, cancelled),
+                // What has failed meanwhile says nothing any more.
+                emit: (sweep && status.sweep == Some(Sweep::Emit) && status.stopping.is_none() && !cancelled)
+                    .then(|| emission::of(&status.results)),
             }),
         };
         self.add(view, spec, step, status, card, order);

@@ -257,3 +257,138 @@ fn what_failed_adds_its_files_and_what_is_behind_it_does_not_write_twice() {
         (copy.phase, copy.stopping.as_ref().unwrap().reason.as_str())
     );
 }
+
+/// A step whose results are written if they are as wanted, and one that reads them.
+fn emitting(when: &str) -> World {
+    let mut count = range("count", 10);
+    count["results"] = json!([{"name": "n", "reduce": "Sum"}]);
+    count["emit"] = json!({"to": "sums", "when": when});
+    let read = json!({"name": "read", "reads": [{"data": "sums"}], "run": {"command": ["true"]}});
+    World::new(
+        &json!({"data": [{"name": "sums", "files": {"url": "out"}}], "steps": [read, count]}),
+        1,
+    )
+}
+
+/// Every partition of the step gives one; an order to publish waits.
+fn count(world: &mut World) {
+    let declared = braid_engine::reduce::Fold::new(&braid_engine::reduce::declared(
+        &world
+            .workflow
+            .spec
+            .steps
+            .iter()
+            .find(|step| step.name == "count")
+            .unwrap()
+            .results,
+    ));
+    for _ in 0..10 {
+        world.pass();
+        let done = world.workers[0].0.status.clone().unwrap().shards;
+        for shard in world.shards(0).to_vec() {
+            let new = done.iter().all(|commit| commit.id != shard.id);
+            if new && shard.mode == Mode::Normal && shard.run.step == "count" {
+                world.seal(0, &shard, shard.end, |partition, content| {
+                    let raw = braid_engine::reduce::RawResults(br#"{"n": 1}"#);
+                    content.succeed(&declared, partition, &raw).unwrap();
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_that_emits_ends_when_its_results_are_written() {
+    let mut world = emitting("results.n > 9");
+    count(&mut world);
+    assert_eq!(Some(Sweep::Emit), world.step("count").sweep);
+    assert_eq!(Phase::Pending, world.step("read").phase);
+    let open = orders(&world);
+    let (worker, shard) = open[0].clone();
+    let order = shard.publish.clone().unwrap();
+    assert_eq!((1, true), (open.len(), order.sweep));
+    assert_eq!(Some(&json!(10)), order.emit.unwrap().results.get("n"));
+    // Its worker dies: another is told the same.
+    world.workers[worker].1 = Liveness::Died(crate::pods::Death::Unknown);
+    world.workers.push((super::worker(1), Liveness::Alive));
+    world.pass();
+    world.pass();
+    let again = orders(&world);
+    let (worker, shard) = again.iter().find(|(worker, _)| *worker == 1).cloned().unwrap();
+    assert_eq!(
+        Some(&json!(10)),
+        shard.publish.clone().unwrap().emit.unwrap().results.get("n")
+    );
+    world.seal(worker, &shard, shard.end, nothing);
+    world.pass();
+    let step = world.step("count");
+    assert_eq!((Phase::Succeeded, Some(Sweep::Done)), (step.phase, step.sweep));
+    assert_ne!(Phase::Pending, world.step("read").phase);
+}
+
+#[test]
+fn a_step_whose_condition_is_false_writes_nothing_and_one_without_a_value_fails() {
+    let mut world = emitting("results.n > 10");
+    count(&mut world);
+    assert_eq!(
+        (Phase::Succeeded, None),
+        (world.step("count").phase, world.step("count").sweep)
+    );
+    assert!(orders(&world).is_empty());
+    let mut world = emitting("10 / (results.n - 10) > 0");
+    count(&mut world);
+    let step = world.step("count");
+    assert_eq!(Phase::Failed, step.phase);
+    let stopping = step.stopping.as_ref().unwrap();
+    assert!(
+        stopping.reason == "BadCondition" && stopping.message.contains("emit.when"),
+        "{stopping:?}"
+    );
+    assert!(orders(&world).is_empty());
+}
+
+#[test]
+fn results_that_cannot_be_written_fail_the_step_once() {
+    let mut world = emitting("true");
+    count(&mut world);
+    let (worker, shard) = orders(&world)[0].clone();
+    let commit = ShardStatus {
+        id: shard.id,
+        start_id: shard.start_id.clone(),
+        cursor: Cursor(0),
+        sealed: true,
+        fatal: Some(Fatal {
+            reason: "OutputExists".into(),
+            message: "sums/count.jsonl".into(),
+        }),
+        ..ShardStatus::default()
+    };
+    world.workers[worker].0.status.as_mut().unwrap().shards.push(commit);
+    world.pass();
+    world.pass();
+    // What attempts left is removed all the same, and nothing is written.
+    let (worker, shard) = orders(&world)[0].clone();
+    let order = shard.publish.clone().unwrap();
+    assert!(order.sweep && order.emit.is_none());
+    world.seal(worker, &shard, shard.end, nothing);
+    world.pass();
+    assert_eq!(Phase::Failed, world.step("count").phase);
+    assert_eq!(Phase::Skipped, world.step("read").phase);
+}
+
+#[test]
+fn a_step_that_failed_emits_nothing() {
+    let mut world = emitting("true");
+    for _ in 0..5 {
+        world.pass();
+        world.work(0, |partition, content| {
+            content.fail(partition, braid_engine::retry::Reason::Exit(1), 1, "no");
+        });
+    }
+    world.pass();
+    assert_eq!(
+        (Phase::Failed, None),
+        (world.step("count").phase, world.step("count").sweep)
+    );
+    assert!(orders(&world).is_empty());
+}

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod data;
+mod emits;
 mod ends;
 mod examples;
 mod failures;

@@ -54,7 +54,7 @@ impl Session {
             return self.fatal(
                 begun.shard,
                 "NotPublished",
-                "the program of the step names no data that it writes, and none that it is shuffled through",
+                "the program of the step names no data that it writes or emits to, and none that it is shuffled through",
             );
         }
         let publishing = self.jobs.0.spawn(async move {

@@ -138,7 +138,7 @@ impl Session {
         }
         let (partition, attempt, timeout) = (flight.task.partition, flight.attempt, flight.run.timeout);
         let store = flight.run.store.as_ref();
-        let outlet = store.map(|store| store.outlet(flight.task.shard, partition));
+        let outlet = store.and_then(|store| store.outlet(flight.task.shard, partition));
         let id = self.attempts.launch(flight);
         let started = runner
             .start(Attempt {
