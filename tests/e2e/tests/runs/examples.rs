@@ -278,3 +278,14 @@ fn primes() {
     assert_eq!(primes, found);
     assert_eq!((20, 20, 0), ended.counts("sum"));
 }
+
+#[test]
+fn thumbs() {
+    let home = Home::default();
+    let ended = example(&home, "thumbs.yaml", &[]);
+    let check = root().join("examples/thumbs.check.sh");
+    let counted: Value = serde_json::from_str(&home.shell(&format!("'{}' album", check.display()))).unwrap();
+    assert_eq!(counted, ended.document["outputs"]);
+    assert_eq!(json!(24 * 16 * 12), ended.document["outputs"]["pixels"]);
+    assert_eq!((24, 24, 0), ended.counts("shrink"));
+}
