@@ -58,6 +58,23 @@ fn freezes_everything() {
 }
 
 #[test]
+fn what_is_saved_and_emitted_is_frozen_too() {
+    let mut spec = workflow();
+    spec.data
+        .push(serde_json::from_value(json!({"name": "sums", "files": {"url": "sums/$(params.year)"}})).unwrap());
+    spec.steps[0].emit = Some(serde_json::from_value(json!({"to": "sums", "when": "results.words > 0"})).unwrap());
+    for (checkpoint, bytes) in [(json!({}), 64 << 20), (json!({"size": "1Ki"}), 1024)] {
+        spec.steps[0].run.checkpoint = Some(serde_json::from_value(checkpoint).unwrap());
+        let card = build(&spec, &spec.steps[0], None, &scope(&spec)).unwrap();
+        assert_eq!(Some(bytes), card.checkpoint);
+        let emit = card.emit.unwrap();
+        assert_eq!(("sums", "sums/2013"), (emit.data.as_str(), emit.url.as_str()));
+    }
+    assert_eq!(Some("count"), writer(&spec, "sums").map(|step| step.name.as_str()));
+    assert!(writer(&spec, "flights").is_none());
+}
+
+#[test]
 fn the_digest_names_the_bytes() {
     let spec = workflow();
     let card = build(&spec, &spec.steps[0], None, &scope(&spec)).unwrap();
