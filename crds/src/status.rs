@@ -47,6 +47,9 @@ pub struct WorkflowStatus {
     /// When the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+    /// The run that this one has taken over from; absent: it began with nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<ResumedFrom>,
     /// When people last resumed the run or had what failed tried again: the times that run and steps may take begin anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<Time>,
@@ -61,6 +64,24 @@ pub struct WorkflowStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub steps: Vec<StepStatus>,
+}
+
+/// The run that another one has taken over from, as it was then. It is not looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResumedFrom {
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Its uid.
+    #[schemars(length(max = 63))]
+    pub uid: String,
+    /// The uid of the first run of all: `BRAID_UID` begins with it.
+    #[serde(rename = "firstUID")]
+    #[schemars(length(max = 63))]
+    pub first_uid: String,
+    /// Partitions that had succeeded and stay counted.
+    #[serde(default)]
+    pub kept: u64,
 }
 
 /// Where a run or a step is. `Planning`, `Running`, `Paused` and the last four are of both; the rest as told.

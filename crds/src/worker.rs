@@ -320,6 +320,10 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 8))]
     pub worker_deaths: Option<i32>,
+    /// The uid that `BRAID_UID` begins with, where it is not the run's own: that of the first run that this one has taken over from.
+    #[serde(default, rename = "firstUID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub first_uid: Option<String>,
 }
 
 /// Data that partitions write.

@@ -41,11 +41,14 @@ use crate::{Duration, Parallelism, WorkflowStatus, limits, schema, status::Phase
     printcolumn(name = "Workers", type_ = "string", json_path = ".status.summary.workers"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.summary.message"),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startedAt"),
-    validation = ("size(self.metadata.name) <= 52", "name must have at most 52 characters: names of what belongs to the run are derived from it")
+    validation = ("size(self.metadata.name) <= 52", "name must have at most 52 characters: names of what belongs to the run are derived from it"),
+    validation = ("!has(self.spec.resumeFrom) || self.spec.resumeFrom.name != self.metadata.name", "a run cannot take over from itself: resumeFrom names another one")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)", "the spec of a run is immutable but for suspend, cancel, resume, retryFailed, ttl, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
+    validation = ("has(self.steps) || has(self.resumeFrom)", "a run has steps, or takes over those of another one: resumeFrom"),
+    validation = ("has(self.steps) || !(has(self.params) || has(self.data) || has(self.pools) || has(self.stepDefaults) || has(self.parallelism) || has(self.outputs) || has(self.timeout))", "params, data, pools, stepDefaults, parallelism, outputs and timeout are taken over with the steps: leave them out"),
+    validation = ("has(self.resumeFrom) == has(oldSelf.resumeFrom) && ((has(oldSelf.resumeFrom) && !has(oldSelf.steps)) || (has(self.steps) == has(oldSelf.steps) && has(self.params) == has(oldSelf.params) && has(self.data) == has(oldSelf.data) && has(self.pools) == has(oldSelf.pools) && has(self.outputs) == has(oldSelf.outputs) && has(self.timeout) == has(oldSelf.timeout) && has(self.stepDefaults) == has(oldSelf.stepDefaults)))", "the spec of a run is immutable but for suspend, cancel, resume, retryFailed, ttl, maxFailedPartitions, parallelism and pools[].workers: create another Workflow"),
     validation = ("!has(oldSelf.resume) || (has(self.resume) && self.resume >= oldSelf.resume)", "resume only grows: add one to go on after a pause"),
     validation = ("!has(oldSelf.retryFailed) || (has(self.retryFailed) && self.retryFailed >= oldSelf.retryFailed)", "retryFailed only grows: add one to try again what failed"),
     validation = ("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)", "a cancel cannot be taken back: create another Workflow")
@@ -74,7 +77,9 @@ pub struct WorkflowSpec {
     /// expression over `params`, for example `$(params.n)`. May change while the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<Parallelism>,
-    /// The work. The order means nothing: a step starts when all in its `after` are done.
+    /// The work. The order means nothing: a step starts when all in its `after` are done. Absent in a run that takes over from another:
+    /// the operator adds them with all that belongs to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
@@ -108,9 +113,34 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub retry_failed: Option<i32>,
+    /// The run begins with what another one has counted, instead of with nothing: an ended run, whose steps, params, data and all else
+    /// that says what is done it takes over. What had failed or was not settled is run, and all that comes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self == oldSelf", "resumeFrom is immutable: create another Workflow"))]
+    pub resume_from: Option<ResumeFrom>,
     /// For how long the run is kept once it has ended; absent: until somebody deletes it. May change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+}
+
+/// Another run, of the same namespace, whose work is gone on with.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResumeFrom {
+    /// Its name.
+    #[schemars(length(min = 1, max = 52))]
+    pub name: String,
+    /// Which of its partitions are run again; absent: `Failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<ResumedPartitions>,
+}
+
+/// Which partitions of a run another one runs again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ResumedPartitions {
+    /// Those that failed for good, and those that were not settled.
+    #[default]
+    Failed,
 }
 
 /// For how long an ended run is kept: then it is deleted with all that belongs to it.

@@ -123,6 +123,7 @@ pub fn build(spec: &WorkflowSpec, step: &Step, plan: Option<&PlanRef>, scope: &S
         partition_timeout_millis: defaults::partition_timeout(spec, step).map_or(0, millis),
         rules: retry.map(|retry| retry.rules.clone()).unwrap_or_default(),
         worker_deaths: retry.and_then(|retry| retry.worker_deaths),
+        first_uid: scope.workflow.first_uid.clone(),
     };
     let bytes = canonical(&card);
     if bytes.len() > limits::CARD_BYTES {

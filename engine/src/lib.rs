@@ -23,6 +23,7 @@ pub mod plan;
 pub mod protocol;
 pub mod reduce;
 pub mod repeat;
+pub mod resume;
 pub mod retry;
 pub mod scale;
 pub mod settlement;

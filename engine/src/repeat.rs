@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use braid_crds::{status::RepeatStatus, workflow::Repeat};
 
+/// The reason of a step that has repeated as often as it may: of its last round nothing is to be tried again.
+pub const EXHAUSTED: &str = "RepeatExhausted";
+
 /// What follows a round that has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {

@@ -129,6 +129,8 @@ pub struct WorkflowScope {
     pub phase: String,
     /// Its uid.
     pub uid: String,
+    /// The uid of the first run that this one has taken over from; expressions do not see it.
+    pub first_uid: Option<String>,
     /// Whether a step has failed.
     pub failed: bool,
     /// Why the first that failed did; else empty.
@@ -184,6 +186,7 @@ impl Scope {
                 name: name.to_owned(),
                 phase: format!("{:?}", status.phase),
                 uid: uid.to_owned(),
+                first_uid: status.resumed_from.as_ref().map(|from| from.first_uid.clone()),
                 failed: !failures.is_empty(),
                 message: failures
                     .first()
