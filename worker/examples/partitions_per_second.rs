@@ -59,6 +59,7 @@ fn program(case: &Case) -> Program {
         outputs: Vec::new(),
         checkpoint: None,
         uid: Arc::from("uid/bench"),
+        run: Arc::from("uid/bench"),
     }
 }
 

@@ -77,8 +77,10 @@ pub struct Program {
     pub outputs: Vec<String>,
     /// What its attempts save for the next attempt of their partition; `None`: nothing.
     pub checkpoint: Option<Checkpoint>,
-    /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry.
+    /// Begins `BRAID_UID`, which goes on with `/` and the partition: the same in every attempt and every retry, also in another run.
     pub uid: Arc<str>,
+    /// The workflow's uid and the step, for logs: whose lines these are.
+    pub run: Arc<str>,
 }
 
 /// What attempts save for the next attempt of their partition.

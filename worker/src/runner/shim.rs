@@ -436,7 +436,7 @@ impl ShimRunner {
                         .ok_or_else(|| format!("it wrote about the unknown attempt {attempt}"))?,
                 };
                 self.lines.push(LogLine {
-                    run: Arc::clone(&program.uid),
+                    run: Arc::clone(&program.run),
                     step: Arc::clone(&program.step),
                     partition,
                     attempt,

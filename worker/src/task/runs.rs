@@ -169,7 +169,8 @@ impl Runs {
                 bytes,
             }),
             outputs: card.writes.iter().map(|write| write.data.clone()).collect(),
-            uid: format!("{}/{}", run.uid, run.step).into(),
+            uid: format!("{}/{}", card.first_uid.as_ref().unwrap_or(&run.uid), run.step).into(),
+            run: format!("{}/{}", run.uid, run.step).into(),
         };
         programs::host_function(&mut program, card, ground);
         let program = Arc::new(program);

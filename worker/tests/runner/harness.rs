@@ -54,6 +54,7 @@ pub(crate) fn program() -> Program {
         outputs: Vec::new(),
         checkpoint: None,
         uid: Arc::from("u1/count"),
+        run: Arc::from("u1/count"),
     }
 }
 

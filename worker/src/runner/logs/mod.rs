@@ -27,7 +27,7 @@ pub use tagged::{LostLines, TaggedLine};
 /// One line that user code wrote, on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// The workflow's uid and the step, as in [`super::Program::uid`]: workers of a shared pool run several.
+    /// The workflow's uid and the step, as in [`super::Program::run`]: workers of a shared pool run several.
     pub run: Arc<str>,
     /// The step.
     pub step: Arc<str>,

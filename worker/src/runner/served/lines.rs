@@ -221,6 +221,7 @@ mod tests {
     fn said(item: Item, input: Option<(&str, &Names)>) -> Value {
         let program = Program {
             uid: "u\"1/step".into(),
+            run: "u\"1/step".into(),
             ..Program::default()
         };
         let line = request(&attempt(item), &program, input);

@@ -8,7 +8,7 @@ pub(super) fn frame(slot: u8, program: &Program) -> ProgramFrame {
     ProgramFrame {
         slot,
         // As in `LogLine::run`: the uid stands before the step.
-        run: program.uid.split_once('/').map_or("", |(uid, _)| uid).to_owned(),
+        run: program.run.split_once('/').map_or("", |(uid, _)| uid).to_owned(),
         step: program.step.to_string(),
         concurrency: program.concurrency.max(1),
         command: program.command.clone(),
