@@ -101,7 +101,21 @@ impl Events {
 /// What is to be told of a change.
 fn of(before: &WorkflowStatus, after: &WorkflowStatus) -> Vec<Told> {
     let mut told = Vec::new();
+    if let (None, Some(from)) = (&before.resumed_from, &after.resumed_from) {
+        told.push(Told {
+            warning: false,
+            reason: "TakenOver".into(),
+            note: format!(
+                "from {} ({}): {} partitions stay counted",
+                from.name, from.uid, from.kept
+            ),
+        });
+    }
     for step in &after.steps {
+        // It had ended in the run that was taken over.
+        if before.started_at.is_none() && after.resumed_from.is_some() && step.closed && step.phase != Phase::Skipped {
+            continue;
+        }
         let known = before.steps.iter().find(|known| known.name == step.name);
         told.extend(of_step(known.map_or(Phase::Pending, |known| known.phase), step));
     }

@@ -47,6 +47,7 @@ mod orders;
 pub(crate) mod places;
 mod plans;
 pub(crate) mod pools;
+mod resuming;
 mod settle;
 mod traces;
 
@@ -254,14 +255,15 @@ impl Pass<'_> {
         if current.phase.is_terminal() {
             return Ok(None);
         }
-        let mut status = WorkflowStatus {
-            format: STATUS_FORMAT,
-            observed_generation: self.workflow.metadata.generation,
-            steps: unstarted(&self.workflow.spec.steps),
-            // What was asked for before anything could have failed has been done.
-            resumed: self.workflow.spec.resume.unwrap_or(0),
-            retried_failed: self.workflow.spec.retry_failed.unwrap_or(0),
-            ..current
+        let taken = match self.workflow.spec.resume_from.clone() {
+            Some(from) => match self.take_over(&from, now).await? {
+                Ok(taken) => Some(taken),
+                Err(refusal) => {
+                    let message = format!("resumeFrom: {refusal}");
+                    return self.refuse(current, refusal.reason(), &message, now).await;
+                }
+            },
+            None => None,
         };
         let problems = validate::validate(&self.workflow);
         if let Some(first) = problems.first() {
@@ -271,35 +273,48 @@ impl Pass<'_> {
             } else {
                 format!(" (and {more} more: `braid lint` lists them)")
             };
-            conditions::refuse(
-                &self.workflow,
-                &mut status,
-                "Invalid",
-                &cut(&format!("{first}{more}")),
-                now,
-            );
-            self.put_status(status).await?;
-            return Ok(None);
+            return self.refuse(current, "Invalid", &format!("{first}{more}"), now).await;
         }
         if let Some(trouble) = self.does_not_fit().await? {
-            conditions::refuse(
-                &self.workflow,
-                &mut status,
-                trouble.reason(),
-                &cut(&trouble.to_string()),
-                now,
-            );
-            self.put_status(status).await?;
-            return Ok(None);
+            return self.refuse(current, trouble.reason(), &trouble.to_string(), now).await;
         }
         let for_pods = self.context.options.pod_classes;
         if let Some(problem) = pools::only_on_a_laptop(&self.workflow).filter(|_| for_pods) {
-            conditions::refuse(&self.workflow, &mut status, "Invalid", &cut(&problem), now);
-            self.put_status(status).await?;
-            return Ok(None);
+            return self.refuse(current, "Invalid", &problem, now).await;
+        }
+        let mut status = self.first(current);
+        if let Some(taken) = taken {
+            resuming::begin(&mut status, taken, now);
         }
         status.started_at = Some(stamp(now));
         Ok(Some(status))
+    }
+
+    /// The status of a run of which nothing has been done.
+    fn first(&self, current: WorkflowStatus) -> WorkflowStatus {
+        WorkflowStatus {
+            format: STATUS_FORMAT,
+            observed_generation: self.workflow.metadata.generation,
+            steps: unstarted(&self.workflow.spec.steps),
+            // What was asked for before anything could have failed has been done.
+            resumed: self.workflow.spec.resume.unwrap_or(0),
+            retried_failed: self.workflow.spec.retry_failed.unwrap_or(0),
+            ..current
+        }
+    }
+
+    /// Does not accept a run, and says why.
+    async fn refuse(
+        &mut self,
+        current: WorkflowStatus,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> Result<Option<WorkflowStatus>, WorkflowError> {
+        let mut status = self.first(current);
+        conditions::refuse(&self.workflow, &mut status, reason, &cut(message), now);
+        self.put_status(status).await?;
+        Ok(None)
     }
 
     /// The first step that does not fit into its standing pool, of the pools that are there: as they are, and not as a watch shows them, since

@@ -18,6 +18,7 @@ mod failures;
 mod flow;
 mod planning;
 mod publishing;
+mod resuming;
 mod retrying;
 mod rounds;
 mod shuffling;

@@ -17,13 +17,12 @@ use braid_engine::{
         close,
         wire::{self, WireError},
     },
+    repeat::EXHAUSTED,
+    resume,
 };
 
 use super::{Pass, finish, start};
 use crate::workflow::stamp;
-
-/// The reason of a step that has repeated as often as it may: of its last round nothing is to be tried again.
-const EXHAUSTED: &str = "RepeatExhausted";
 
 impl Pass<'_> {
     /// Follows `retryFailed`, as far as it can be followed now.
@@ -80,7 +79,8 @@ impl Pass<'_> {
     fn open(&self, spec: &Step, renewal: Renewal, step: &mut StepStatus) -> Result<bool, WireError> {
         let mut record = self.record(spec, step)?;
         let desks = self.view.desks.protocol().map(|(_, desk)| desk);
-        let begun = step.started_at.is_some() && step.plan.is_some();
+        // Who has no program yet may lack a part of its plan, too.
+        let begun = step.started_at.is_some() && step.plan.is_some() && step.card.is_some();
         if renewal == Renewal::All || !begun {
             if close::renew(&mut record, desks).is_err() {
                 return Ok(false);
@@ -110,17 +110,7 @@ impl Pass<'_> {
             return Ok(false);
         }
         wire::write_record(&record, &spec.results, step);
-        step.phase = Phase::Running;
-        step.card = None;
-        step.stopping = None;
-        step.paused = None;
-        step.accepted = 0;
-        step.satisfied = false;
-        step.partitions.stopped = 0;
-        step.message.clear();
-        step.finished_at = None;
-        step.renewal = None;
-        step.sweep = None;
+        resume::go_on(step);
         Ok(true)
     }
 

@@ -12,7 +12,7 @@ use braid_crds::{
 use braid_engine::{
     expr::{ExprError, Scope},
     protocol::{close, wire::WireError},
-    repeat::{self, After, Wait},
+    repeat::{self, After, EXHAUSTED, Wait},
 };
 
 use super::{Pass, cut, finish, start};
@@ -66,7 +66,7 @@ impl Pass<'_> {
             }
             After::Exhausted(rounds) => {
                 step.stopping = Some(Fatal {
-                    reason: "RepeatExhausted".into(),
+                    reason: EXHAUSTED.into(),
                     message: cut(&format!(
                         "after {} rounds, which is the most, this is still false: {}",
                         rounds.rounds, repeat.until

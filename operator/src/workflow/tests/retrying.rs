@@ -7,10 +7,10 @@ use braid_engine::{
 
 use super::*;
 
-const CRASHES: [Crash; 3] = [Crash::BeforeStatus, Crash::BeforeDesks, Crash::AfterADesk];
+pub(super) const CRASHES: [Crash; 3] = [Crash::BeforeStatus, Crash::BeforeDesks, Crash::AfterADesk];
 
 /// A step over so many numbers that give 1 each, with more of it.
-fn summing(name: &str, end: u64, more: &Value) -> Value {
+pub(super) fn summing(name: &str, end: u64, more: &Value) -> Value {
     let mut step = range(name, end);
     step["results"] = json!([{"name": "n", "reduce": "Sum"}]);
     for (key, value) in more.as_object().unwrap() {
@@ -20,7 +20,7 @@ fn summing(name: &str, end: u64, more: &Value) -> Value {
 }
 
 /// Partitions of `step` for which `fails` says so fail; the others give 1.
-fn settle<'a>(step: &'a Value, fails: impl Fn(u64) -> bool + 'a) -> impl Fn(u64, &mut Settlement) + 'a {
+pub(super) fn settle<'a>(step: &'a Value, fails: impl Fn(u64) -> bool + 'a) -> impl Fn(u64, &mut Settlement) + 'a {
     let specs: Vec<braid_crds::workflow::ResultSpec> = serde_json::from_value(step["results"].clone()).unwrap();
     let fold = Fold::new(&reduce::declared(&specs));
     move |partition, content| {
@@ -33,7 +33,7 @@ fn settle<'a>(step: &'a Value, fails: impl Fn(u64) -> bool + 'a) -> impl Fn(u64,
 }
 
 /// Passes until `done`; operators end where `crash` says.
-fn until(
+pub(super) fn until(
     world: &mut World,
     settle: impl Fn(u64, &mut Settlement),
     crash: impl Fn(usize) -> Crash,
@@ -50,11 +50,11 @@ fn until(
     panic!("it does not come to that: {:#?}", world.workflow.status);
 }
 
-fn phase(world: &World) -> Phase {
+pub(super) fn phase(world: &World) -> Phase {
     world.workflow.status.as_ref().unwrap().phase
 }
 
-fn ended(world: &World) -> bool {
+pub(super) fn ended(world: &World) -> bool {
     phase(world).is_terminal()
 }
 
