@@ -4,7 +4,7 @@
 //! it. It is made before the run, so that no pod waits for it; a run that is refused takes it along.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use std::{
 
 use braid_crds::{Workflow, workflow::ConfigMapVolume};
 use flate2::{Compression, GzBuilder};
-use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
@@ -20,7 +20,11 @@ use kube::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::{cluster::Cluster, exit::Failure, place::MANAGER};
+use crate::{
+    cluster::{Cluster, ClusterError},
+    exit::Failure,
+    place::MANAGER,
+};
 
 /// The key of the archive; the host of functions knows it.
 const ARCHIVE: &str = "code.tar.gz";
@@ -83,11 +87,7 @@ impl Packed {
 
     /// Gives them to the run: they are gone when it is.
     pub async fn give(&self, cluster: &Cluster, workflow: &Workflow) -> Result<(), Failure> {
-        let Some(uid) = workflow.uid() else { return Ok(()) };
-        let owner = json!({
-            "apiVersion": format!("{}/{}", braid_crds::GROUP, braid_crds::VERSION),
-            "kind": "Workflow", "name": workflow.name_any(), "uid": uid,
-        });
+        let Some(owner) = owner(workflow) else { return Ok(()) };
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
         for map in &self.0 {
             let patched = api(cluster);
@@ -118,6 +118,49 @@ impl Packed {
             let _ = cluster.call(api.delete(&name, &DeleteParams::default())).await;
         }
     }
+}
+
+/// Lets a run that takes over from another one have its code, too: the ConfigMaps that belong to that one are there until both are gone.
+pub async fn share(cluster: &Cluster, source: &Workflow, taker: &Workflow) -> Result<(), Failure> {
+    let names: BTreeSet<&str> = (source.spec.steps.iter())
+        .filter_map(|step| Some(step.run.code.as_ref()?.config_map_ref.as_ref()?.name.as_str()))
+        .collect();
+    for name in names {
+        let api = api(cluster);
+        let shared = async {
+            let Some(map) = cluster.call(api.get_opt(name)).await? else {
+                return Ok(());
+            };
+            let mut owners = map.owner_references().to_vec();
+            if !owners.iter().any(|owner| Some(&owner.uid) == source.uid().as_ref()) {
+                return Ok(());
+            }
+            owners.extend(owner(taker));
+            // At the version that was read: somebody else may take over, too.
+            let metadata = json!({"resourceVersion": map.resource_version(), "ownerReferences": owners});
+            let patch = Patch::Merge(json!({ "metadata": metadata }));
+            cluster.call(api.patch(name, &PatchParams::default(), &patch)).await?;
+            Ok(())
+        };
+        shared.await.map_err(|error: ClusterError| {
+            Failure::from(error).doing(format!(
+                "the run was created, but its code in the ConfigMap {name} will be deleted with {}",
+                source.name_any()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// Says that something is gone when the run is.
+fn owner(workflow: &Workflow) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        api_version: format!("{}/{}", braid_crds::GROUP, braid_crds::VERSION),
+        kind: "Workflow".to_owned(),
+        name: workflow.name_any(),
+        uid: workflow.uid()?,
+        ..OwnerReference::default()
+    })
 }
 
 fn api(cluster: &Cluster) -> Api<ConfigMap> {

@@ -37,6 +37,10 @@ pub fn graph(args: &GraphArgs) -> Result<Exit, Failure> {
         if index > 0 {
             out::write("\n")?;
         }
+        if let (Some(from), []) = (&workflow.spec.resume_from, workflow.spec.steps.as_slice()) {
+            out::lines(&[format!("{}: the steps are those of {}", workflow.name_any(), from.name)])?;
+            continue;
+        }
         let text = match (args.dot, args.mermaid) {
             (true, _) => dot(workflow),
             (_, true) => mermaid(workflow),

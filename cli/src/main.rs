@@ -15,6 +15,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+mod anew;
 mod args;
 mod attend;
 mod change;

@@ -1,4 +1,4 @@
-//! `braid retry`: what failed is tried again, in the same run.
+//! `braid retry`: what failed is tried again, in the same run or, with `--new`, in another one.
 
 use braid_crds::{
     Workflow,
@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::{
+    anew,
     args::RetryArgs,
     exit::{Exit, Failure},
     out,
@@ -20,6 +21,9 @@ use crate::{
 
 /// Opens the failed partitions of a run again.
 pub async fn retry(args: &RetryArgs) -> Result<Exit, Failure> {
+    if let Some(name) = &args.new {
+        return anew::retry(args, name.as_deref()).await;
+    }
     let target = &args.target;
     let told = match place::find(target.name.as_deref(), &target.place).await? {
         Found::Here(found) => {

@@ -107,7 +107,7 @@ fn choose_namespace(workflow: &mut Workflow, cluster: &mut Cluster, args: &Submi
 }
 
 /// Creates the run. An error says whether it may be there all the same.
-async fn create(cluster: &Cluster, workflow: &Workflow, dry_run: bool) -> Result<Workflow, (Failure, bool)> {
+pub async fn create(cluster: &Cluster, workflow: &Workflow, dry_run: bool) -> Result<Workflow, (Failure, bool)> {
     let never = |failure| (failure, false);
     let params = PostParams {
         dry_run,

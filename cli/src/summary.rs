@@ -128,6 +128,14 @@ pub fn sign(phase: Phase) -> &'static str {
 pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) -> Vec<String> {
     let status = workflow.status.clone().unwrap_or_default();
     let mut lines = vec![headline(workflow, &status, place, now, tint)];
+    if let Some(from) = &status.resumed_from {
+        let told = format!(
+            "  took over from {}: {} partitions stay counted",
+            clean(&from.name, 60),
+            count(from.kept)
+        );
+        lines.push(tint.paint(Colour::Dim, &told));
+    }
     let message = status.summary.as_ref().map_or("", |summary| summary.message.as_str());
     if status.phase != Phase::Succeeded && !message.is_empty() {
         lines.push(format!("  {}", clean(message, 300)));

@@ -18,6 +18,7 @@ use kube::{Api, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
+    anew,
     args::{ProgressKind, RunArgs, RunOutput, Target},
     exit::{Exit, Failure},
     out, program,
@@ -206,6 +207,9 @@ async fn whole(
 
 /// Makes paths of data whose volume is a directory. An error is what only a cluster has.
 pub fn bring_home(workflow: &mut Workflow, file: &Path) -> Result<(), Failure> {
+    if let Some(from) = &workflow.spec.resume_from {
+        return Err(anew::not_here(&from.name).doing(file.display().to_string()));
+    }
     volumes::bring_home(workflow).map_err(|name| {
         Failure::usage(format!(
             "{}: the data {name} are on a volume of a cluster",

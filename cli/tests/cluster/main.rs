@@ -10,6 +10,7 @@ mod harness;
 mod logs;
 mod place;
 mod site;
+mod takes_over;
 mod trouble;
 mod whole;
 
