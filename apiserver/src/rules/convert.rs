@@ -68,6 +68,10 @@ pub(crate) fn convert(schema: Option<&Schema>, value: &Value, reach: &Reach, roo
             let mut map = HashMap::with_capacity(fields.len());
             for (name, child) in fields {
                 let is_key = schema.is_none_or(|s| s.is_map() && !s.properties.contains_key(name));
+                // A field that is null is absent to rules; an entry of a map is not.
+                if child.is_null() && !is_key {
+                    continue;
+                }
                 let key = if is_key { name.clone() } else { escape(name) };
                 let wanted = match reach {
                     Reach::All => &Reach::All,

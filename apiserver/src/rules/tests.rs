@@ -60,6 +60,17 @@ fn values_are_typed_by_the_schema() {
 }
 
 #[test]
+fn a_field_that_is_null_is_absent_and_an_entry_of_a_map_is_not() {
+    let properties = json!({
+        "from": {"type": "object", "nullable": true, "properties": {"name": {"type": "string"}}},
+        "map": {"type": "object", "additionalProperties": {"type": "integer", "nullable": true}},
+    });
+    assert!(holds("!has(self.from)", &properties, &json!({"from": null})));
+    assert!(holds("has(self.from)", &properties, &json!({"from": {}})));
+    assert!(holds("'a' in self.map", &properties, &json!({"map": {"a": null}})));
+}
+
+#[test]
 fn optional_old_self_holds_on_create_too() {
     let rule =
         json!({"rule": "!oldSelf.hasValue() || self.n >= oldSelf.value().n", "optionalOldSelf": true, "message": "m"});
