@@ -24,8 +24,6 @@ mod tests;
 /// A rule that a workflow breaks. Each has at least one wrong manifest in the tests of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// Neither steps nor a run to take them over from.
-    NoSteps,
     /// Two entries of one name.
     Duplicate,
     /// `after` names a step that there is not.
@@ -96,7 +94,6 @@ impl Rule {
     /// All rules.
     pub fn all() -> impl Iterator<Item = Self> {
         let own = [
-            Self::NoSteps,
             Self::Duplicate,
             Self::UnknownStep,
             Self::AfterItself,
@@ -208,11 +205,6 @@ impl Problems {
 pub fn validate(workflow: &Workflow) -> Vec<Problem> {
     let spec = &workflow.spec;
     let mut problems = Problems::default();
-    if spec.steps.is_empty() && spec.resume_from.is_none() {
-        // As the definitions say it, which do not see that a field is null.
-        let message = "a run has steps, or takes over those of another one: resumeFrom";
-        problems.add(Rule::NoSteps, "spec", message, "");
-    }
     params::check(spec, &mut problems);
     problems.duplicates("spec.data", "data", spec.data.iter().map(|data| data.name.as_str()));
     problems.duplicates("spec.steps", "steps", spec.steps.iter().map(|step| step.name.as_str()));
