@@ -5,7 +5,10 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use crate::{harness::NUMBER, site::Site};
+use crate::{
+    harness::NUMBER,
+    site::{Site, status},
+};
 
 /// A case: a claim about commands on a server, in a namespace of its own.
 pub type Case = fn(&Site);
@@ -63,6 +66,20 @@ fn the_code_of_a_function_goes_along(site: &Site) {
     // There is such a run: this one's code does not stay.
     site.pipe(&["submit", "-"], &text("coded", &step)).exits(2);
     assert_eq!(listed(&site.runtime).len(), 1);
+
+    // Who takes over has it, too, however long the first stays.
+    let mut said = status("Failed", "StepFailed", 0, "m");
+    said["steps"] = json!([{"name": "one", "phase": "Failed", "closed": true, "startedAt": said["startedAt"]}]);
+    site.say("coded", &said);
+    site.braid(&["retry", "coded", "--new", "again"]).exits(0);
+    let again = site.get(&site.namespace, "again");
+    let from = again.spec.resume_from.as_ref().unwrap();
+    assert_eq!(("coded", 0), (from.name.as_str(), again.spec.steps.len()));
+    let owners = listed(&site.runtime)[0].metadata.owner_references.clone().unwrap();
+    let uids: Vec<Option<String>> = owners.into_iter().map(|owner| Some(owner.uid)).collect();
+    assert_eq!(vec![created.metadata.uid, again.metadata.uid], uids);
+    let made = site.braid(&["retry", "coded", "--new"]).exits(0).out;
+    assert!(made.starts_with("workflow.braid.dev/coded-"), "{made}");
 }
 
 pub fn submit(site: &Site, name: &str) {

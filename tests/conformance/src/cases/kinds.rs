@@ -271,6 +271,42 @@ pub(super) async fn specs_of_runs_are_immutable(c: Context) -> Outcome {
     by_rule(more.await, "spec.steps", again)
 }
 
+pub(super) async fn a_run_that_takes_over_gets_its_spec_once(c: Context) -> Outcome {
+    let desk = Desk::new(&c, "Workflow");
+    let source = json!({"resumeFrom": {"name": "old"}});
+    let made = desk.create("Workflow", source.clone()).await?;
+    let again = "create another Workflow";
+    for (pointer, value, field, message) in [
+        ("/spec/resumeFrom", Value::Null, "spec", again),
+        ("/spec/resumeFrom/name", json!("other"), "spec.resumeFrom", again),
+        ("/spec/resumeFrom/partitions", json!("Failed"), "spec.resumeFrom", again),
+        ("/spec/timeout", json!("1h"), "spec", "leave them out"),
+    ] {
+        let result = desk.put(&made, |data| set(data, pointer, value.clone())).await;
+        by_rule(result, field, message).map_err(|failure| Failure::new(format!("{pointer} = {value}: {failure}")))?;
+    }
+    let taken = |data: &mut Value| {
+        for (key, value) in workflow().as_object().into_iter().flatten() {
+            set(data, &format!("/spec/{key}"), value.clone());
+        }
+    };
+    let filled = desk.put(&made, taken).await?;
+    by_rule(
+        desk.put(&filled, |data| set(data, "/spec", source)).await,
+        "spec",
+        again,
+    )?;
+    for (pointer, value, field) in [
+        ("/spec/resumeFrom", Value::Null, "spec"),
+        ("/spec/data", Value::Null, "spec"),
+        ("/spec/timeout", json!("2h"), "spec.timeout"),
+        ("/spec/steps/0/run/command", json!(["false"]), "spec.steps[0].run"),
+    ] {
+        by_rule(desk.put(&filled, |data| set(data, pointer, value)).await, field, again)?;
+    }
+    Ok(())
+}
+
 pub(super) async fn runs_can_be_steered(c: Context) -> Outcome {
     let desk = Desk::new(&c, "Workflow");
     let mut now = desk.create("Workflow", workflow()).await?;

@@ -265,6 +265,10 @@ pub(crate) fn all() -> Vec<Case> {
             "Workflow: what a run computes does not change, and the refusal names the field"
         ),
         case!(
+            kinds::a_run_that_takes_over_gets_its_spec_once,
+            "Workflow: what resumeFrom takes over comes in once, and then does not change"
+        ),
+        case!(
             kinds::runs_can_be_steered,
             "Workflow: suspend, cancel and maxFailedPartitions may change; a cancel is for ever"
         ),
