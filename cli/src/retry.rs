@@ -22,7 +22,7 @@ use crate::{
 /// Opens the failed partitions of a run again.
 pub async fn retry(args: &RetryArgs) -> Result<Exit, Failure> {
     if let Some(name) = &args.new {
-        return anew::retry(args, name.as_deref()).await;
+        return anew::retry(args, Some(name.as_str()).filter(|name| !name.is_empty())).await;
     }
     let target = &args.target;
     let told = match place::find(target.name.as_deref(), &target.place).await? {

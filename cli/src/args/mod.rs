@@ -391,8 +391,8 @@ pub struct RetryArgs {
     pub failed: bool,
     /// In a cluster: leave this run, which has ended, as it is, and create another one that takes over what it has counted; without a
     /// name the server makes one
-    #[arg(long, value_name = "NEWNAME", num_args = 0..=1, conflicts_with_all = ["failed", "workers", "output", "progress"])]
-    pub new: Option<Option<String>>,
+    #[arg(long, value_name = "NEWNAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["failed", "workers", "output", "progress"])]
+    pub new: Option<String>,
     /// On this machine, if no process runs it: how many workers [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,

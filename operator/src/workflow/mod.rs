@@ -404,7 +404,7 @@ impl Pass<'_> {
             let over = declared.and_then(|declared| declared.over.as_ref());
             match over.and_then(|over| plans::items(&self.workflow, over, &seen)) {
                 Some(Ok(items)) => {
-                    let making = plans::make(self.context, &self.workflow, step, &items);
+                    let making = Box::pin(plans::make(self.context, &self.workflow, step, &items));
                     let plan = self.context.stage(KIND, Stage::Plan, making).await?;
                     step.partitions.total = plan.partitions;
                     step.plan = Some(plan);

@@ -100,6 +100,8 @@ struct Stage<'a> {
     beside: Vec<(String, u64)>,
     /// Runs beside it that have ended and are to be deleted.
     expiring: Vec<String>,
+    /// How many runs beside it were cancelled, to be taken over from.
+    cancelled: usize,
     /// Pods that were ended.
     ends: u32,
     /// Whether two leaders could have written.
@@ -176,6 +178,7 @@ impl<'a> Stage<'a> {
             victim,
             beside: Vec::new(),
             expiring: Vec::new(),
+            cancelled: 0,
             ends: 0,
             doubled: false,
             held: Arc::default(),
@@ -235,12 +238,8 @@ impl<'a> Stage<'a> {
         match cell.cause {
             // It has to be there and to have a Job before its Job is ended, or before it is suspended again.
             Cause::JobEnds | Cause::OtherRunSuspended => {
-                self.run_beside(&beside, &Beside::of(LONGER));
+                self.run_long(&beside);
                 let space = self.victim.space();
-                space.until("the other run runs", || {
-                    let workflow = space.workflow(&beside);
-                    (workflow["status"]["steps"][0]["phase"] == "Running").then_some(())
-                });
                 if cell.cause == Cause::OtherRunSuspended {
                     self.suspend(&beside, true);
                     self.suspend(&beside, false);
@@ -255,6 +254,26 @@ impl<'a> Stage<'a> {
                 self.ended_well(&beside, BESIDE);
                 self.beside.pop();
                 self.expiring.push(beside.clone());
+                Some(beside)
+            }
+            // What it has counted is looked at in the run that takes over.
+            Cause::RunTakesOver => {
+                self.run_long(&beside);
+                self.beside.pop();
+                self.cancelled += 1;
+                let space = self.victim.space();
+                let change = r#"{"spec": {"cancel": true}}"#;
+                let words = [
+                    "patch",
+                    "workflow.braid.dev",
+                    &beside,
+                    "--type=merge",
+                    "--patch",
+                    change,
+                ];
+                suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
+                let ended = space.finished(&beside);
+                assert_eq!("Cancelled", ended["status"]["phase"], "{beside}: {ended:#}");
                 Some(beside)
             }
             _ => None,
@@ -305,6 +324,11 @@ impl<'a> Stage<'a> {
                 let words = ["patch", "workflow.braid.dev", &name, "--type=merge", "--patch", change];
                 suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
             }
+            Cause::RunTakesOver => {
+                let name = self.next_beside();
+                space.run(&name, &json!({"resumeFrom": {"name": prepared.unwrap_or_default()}}));
+                self.beside.push((name, LONGER));
+            }
             Cause::LeaseDeleted => {
                 let leases = suite().json(&["get", "leases", "--namespace", suite().namespace()]);
                 let name = leases["items"][0]["metadata"]["name"].as_str().unwrap_or_default();
@@ -315,7 +339,7 @@ impl<'a> Stage<'a> {
 
     /// The name of the next run beside the run.
     fn next_beside(&self) -> String {
-        format!("beside-{}", self.beside.len() + self.expiring.len())
+        format!("beside-{}", self.beside.len() + self.expiring.len() + self.cancelled)
     }
 
     /// A small run beside the run, with a pool of its own.
@@ -349,6 +373,16 @@ impl<'a> Stage<'a> {
             }),
         );
         self.beside.push((name.to_owned(), partitions));
+    }
+
+    /// A run beside the run, in its midst.
+    fn run_long(&mut self, name: &str) {
+        self.run_beside(name, &Beside::of(LONGER));
+        let space = self.victim.space();
+        space.until("the other run runs", || {
+            let workflow = space.workflow(name);
+            (workflow["status"]["steps"][0]["phase"] == "Running").then_some(())
+        });
     }
 
     fn suspend(&self, run: &str, yes: bool) {

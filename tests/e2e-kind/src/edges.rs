@@ -23,6 +23,8 @@ pub enum Cause {
     LeaseDeleted,
     /// The time is over for which another run that has ended is kept.
     RunExpires,
+    /// A run is created that takes over from another one, which was cancelled in its midst.
+    RunTakesOver,
 }
 
 /// A cell of the table.
@@ -36,7 +38,7 @@ pub struct Cell {
     pub cause: Cause,
 }
 
-const WRITES: [(Who, Verb, &str, Cause); 22] = [
+const WRITES: [(Who, Verb, &str, Cause); 23] = [
     (Who::Operator, Verb::Update, "workflows/status", Cause::Itself),
     (Who::Operator, Verb::Update, "workers", Cause::Itself),
     (Who::Operator, Verb::Update, "leases/leader", Cause::Itself),
@@ -56,6 +58,7 @@ const WRITES: [(Who, Verb, &str, Cause); 22] = [
     (Who::Operator, Verb::Delete, "jobs", Cause::JobEnds),
     (Who::Operator, Verb::Patch, "events", Cause::OtherRunSuspended),
     (Who::Operator, Verb::Delete, "workflows", Cause::RunExpires),
+    (Who::Operator, Verb::Update, "workflows", Cause::RunTakesOver),
     (Who::Worker, Verb::Update, "workers/status", Cause::Itself),
     (Who::Worker, Verb::Update, "leases", Cause::OtherRunSlow),
     (Who::Worker, Verb::Create, "plans", Cause::OtherRunOverFiles),
