@@ -260,7 +260,7 @@ pub fn take_over(source: &Workflow, now: i64) -> Result<Taken, Refusal> {
         let upstream = dag.upstream(&step.name);
         let behind = left.iter().any(|name| upstream.contains(name));
         let is_left = left.contains(&step.name.as_str());
-        if (behind || is_left) && !step.writes.is_empty() && !record.ledger.is_empty() {
+        if (behind || is_left) && has_written(step, &record) {
             return Err(Refusal::FilesWritten {
                 name,
                 step: step.name.clone(),
@@ -310,6 +310,13 @@ fn may_be_taken(source: &Workflow, status: &WorkflowStatus, name: &str) -> Resul
         return Err(Refusal::NotEnded { name, phase });
     }
     Ok(())
+}
+
+/// Whether files of a step are there that another run cannot replace: those of counted partitions, or its results.
+fn has_written(step: &Step, record: &StepStatus) -> bool {
+    // Results are written when nothing can go wrong any more, by a worker that is ordered to sweep.
+    let emitted = step.emit.is_some() && record.phase == Phase::Succeeded && record.sweep.is_some();
+    emitted || (!step.writes.is_empty() && !record.ledger.is_empty())
 }
 
 /// Whether a step of an ended run has something left to be done.

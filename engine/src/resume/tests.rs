@@ -222,6 +222,16 @@ fn files_are_neither_written_twice_nor_looked_for_elsewhere() {
         record("b", "Succeeded", &json!({}))
     ]);
     assert!(matches!(refusal(&steps, &records), Refusal::FilesWritten { step, .. } if step == "b"));
+    // The results of a step are a file, too, once they have been written.
+    let steps = json!([step("a", &json!({"emit": {"to": "d"}}))]);
+    let tolerated = |sweep: Value| {
+        let mut record = record("a", "Succeeded", &failed());
+        record["sweep"] = sweep;
+        json!([record])
+    };
+    let emitted = refusal(&steps, &tolerated(json!("Done")));
+    assert!(matches!(emitted, Refusal::FilesWritten { step, .. } if step == "a"));
+    assert!(take_over(&run("Succeeded", &steps, &tolerated(Value::Null)), 7).is_ok());
     // Who lists them in the new run would find none; who has listed them knows them.
     let steps = json!([step("a", &writes), step("b", &reads)]);
     let unlisted = json!({"name": "b", "phase": "Failed", "closed": true, "startedAt": BEGAN});
