@@ -84,7 +84,10 @@ fn peers() -> anyhow::Result<PathBuf> {
     if process::Command::new("redis-server").arg("--version").output().is_err() {
         let mut install = process::Command::new("apt-get");
         install.args(["install", "--yes", "--quiet", "redis-server"]);
-        python::succeed(&mut install, "Celery is measured with redis-server, which could not be installed")?;
+        python::succeed(
+            &mut install,
+            "Celery is measured with redis-server, which could not be installed",
+        )?;
     }
     python::environment(
         &root.join("target/peers"),

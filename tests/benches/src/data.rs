@@ -161,11 +161,7 @@ pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
         figure.row([json!(what), rounded(seconds, 2), rounded(rate, 2)]);
     };
     add("wc -l alone", alone.get(1..).unwrap_or_default());
-    for split in [
-        json!({"bytes": "32Mi"}),
-        json!({"rows": 500_000}),
-        json!({"files": 1}),
-    ] {
+    for split in [json!({"bytes": "32Mi"}), json!({"rows": 500_000}), json!({"files": 1})] {
         let mut times = Vec::new();
         for _ in 0..rounds {
             times.push(once(&file, &split).await?);

@@ -70,7 +70,11 @@ fn number() -> u64 {
 
 /// A row for each size of chunks, 1 being a task for each item.
 fn peer(figure: &mut Figure, python: &Path, script: &str, effort: Effort) -> anyhow::Result<()> {
-    let counts: [u64; 2] = if effort.quick { [2_000, 100_000] } else { [20_000, 1_000_000] };
+    let counts: [u64; 2] = if effort.quick {
+        [2_000, 100_000]
+    } else {
+        [20_000, 1_000_000]
+    };
     let arguments: Vec<String> = counts.iter().chain(&SIZES).map(ToString::to_string).collect();
     let told = peers::told(python, script, &arguments)?;
     let name = told["name"].as_str().unwrap_or_default();

@@ -132,7 +132,12 @@ impl Table<'_> {
             "results": [{"name": "counts", "reduce": "Sum", "keyed": true, "maxKeys": 1_000}],
         });
         let run = self
-            .braid("CSV, count by 1,000 keys", "Braid, plain loop, bytes: 32Mi", &data, &step)
+            .braid(
+                "CSV, count by 1,000 keys",
+                "Braid, plain loop, bytes: 32Mi",
+                &data,
+                &step,
+            )
             .await?;
         let counts = kit::value(kit::step(&run, "look")?, "counts");
         let counts = counts.as_object().context("no groups")?;
