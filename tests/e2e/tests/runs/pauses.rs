@@ -195,7 +195,7 @@ fn every_way_to_fail_is_told_and_a_retry_gives_what_a_clean_run_gives() {
         "over": {"range": {"end": 2_000}},
         "run": {"script": script},
         "results": [{"name": "n", "reduce": "Sum"}, {"name": "sum", "reduce": "Sum"}],
-        "partitionTimeout": "500ms",
+        "partitionTimeout": "3s",
         "maxFailedPartitions": 5,
         "onFailure": "Pause",
     }]});
