@@ -136,7 +136,8 @@ fn side_inputs_are_there_for_every_kind_of_partition_and_sent_once() {
     }
     let range = fs::read_to_string(home.path("seen/range")).unwrap();
     let mut directories: Vec<&str> = range.lines().collect();
-    assert_eq!(directories.len(), 40);
+    // On a busy machine one may run twice.
+    assert!(directories.len() >= 40, "{}", directories.len());
     directories.sort_unstable();
     directories.dedup();
     // One for each of the two workers.
