@@ -12,11 +12,13 @@ use crate::api::{PATIENCE, find, helm_on, send, until};
 use crate::helm::{NAMESPACE, printed, repository};
 
 /// What the operator does, as its code does it.
-const OPERATES: [(&str, &str); 29] = [
+const OPERATES: [(&str, &str); 30] = [
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x/status"),
+    // A run that takes over from another is given its spec.
+    ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools/x"),
     ("POST", "/apis/braid.dev/v1alpha1/namespaces/NS/workerpools"),
@@ -46,7 +48,7 @@ const OPERATES: [(&str, &str); 29] = [
 
 /// What nobody has to give it.
 const DOES_NOT: [(&str, &str); 15] = [
-    ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
+    ("PATCH", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workers/x/status"),
     ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
     ("PUT", "/apis/coordination.k8s.io/v1/namespaces/NS/leases/x"),
