@@ -125,6 +125,8 @@ fn a_run_takes_over_what_another_has_counted_and_needs_nothing_of_it_any_more() 
     let source = site.get(NAMESPACE, "old");
     let first = source.uid().unwrap();
     assert_eq!(8, source.status.as_ref().unwrap().steps[0].partitions.failed);
+    // Whatever a busy machine has run twice is known by then.
+    let before = fs::read_to_string(data.path().join("uids")).unwrap();
 
     // Its writes are done and their answers lost, or somebody else is said to have been faster.
     let faults = cluster.server().faults();
@@ -183,8 +185,9 @@ fn a_run_takes_over_what_another_has_counted_and_needs_nothing_of_it_any_more() 
     let uids = fs::read_to_string(data.path().join("uids")).unwrap();
     for partition in 0..12 {
         let key = format!("{first}/work/{partition}");
-        let times = uids.lines().filter(|line| **line == key).count();
-        assert_eq!(if partition % 3 == 0 { 1 } else { 2 }, times, "{key}: {uids}");
+        let times = |uids: &str| uids.lines().filter(|line| **line == key).count();
+        let (before, after) = (times(&before), times(&uids));
+        assert!(before > 0 && (partition % 3 == 0) == (before == after), "{key}: {uids}");
     }
 
     // What cannot be taken over is told before anything is created, and by the operator whoever creates it.
