@@ -12,9 +12,9 @@ use std::{
 
 use braid_crds::{Workflow, workflow::ConfigMapVolume};
 use flate2::{Compression, GzBuilder};
-use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
-    Api, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
@@ -87,7 +87,9 @@ impl Packed {
 
     /// Gives them to the run: they are gone when it is.
     pub async fn give(&self, cluster: &Cluster, workflow: &Workflow) -> Result<(), Failure> {
-        let Some(owner) = owner(workflow) else { return Ok(()) };
+        let Some(owner) = workflow.owner_ref(&()) else {
+            return Ok(());
+        };
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [owner]}}));
         for map in &self.0 {
             let patched = api(cluster);
@@ -135,7 +137,7 @@ pub async fn share(cluster: &Cluster, source: &Workflow, taker: &Workflow) -> Re
             if !owners.iter().any(|owner| Some(&owner.uid) == source.uid().as_ref()) {
                 return Ok(());
             }
-            owners.extend(owner(taker));
+            owners.extend(taker.owner_ref(&()));
             // At the version that was read: somebody else may take over, too.
             let metadata = json!({"resourceVersion": map.resource_version(), "ownerReferences": owners});
             let patch = Patch::Merge(json!({ "metadata": metadata }));
@@ -150,17 +152,6 @@ pub async fn share(cluster: &Cluster, source: &Workflow, taker: &Workflow) -> Re
         })?;
     }
     Ok(())
-}
-
-/// Says that something is gone when the run is.
-fn owner(workflow: &Workflow) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        api_version: format!("{}/{}", braid_crds::GROUP, braid_crds::VERSION),
-        kind: "Workflow".to_owned(),
-        name: workflow.name_any(),
-        uid: workflow.uid()?,
-        ..OwnerReference::default()
-    })
 }
 
 fn api(cluster: &Cluster) -> Api<ConfigMap> {

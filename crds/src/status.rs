@@ -139,6 +139,13 @@ impl Phase {
 }
 
 impl StepStatus {
+    /// Whether nothing is left to be settled: all partitions of its plan are, or its results are as wanted. Without a plan there are none.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let total = self.plan.as_ref().map_or(0, |plan| plan.partitions);
+        self.satisfied || self.ledger.len() >= total
+    }
+
     /// Whether a round has ended and the next has not begun.
     #[must_use]
     pub fn is_between_rounds(&self) -> bool {

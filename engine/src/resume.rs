@@ -329,9 +329,13 @@ fn begins_anew(step: &Step, record: &StepStatus) -> bool {
     let exhausted = record.stopping.as_ref().is_some_and(|fatal| fatal.reason == EXHAUSTED);
     // The parts of a shuffle belong to the run that made them, which may remove them at any time.
     let shuffled = card::shuffled_through(step).is_some();
-    // Who has no program yet may lack a part of its plan, too.
-    let begun = record.started_at.is_some() && record.plan.is_some() && record.card.is_some();
-    !begun || exhausted || shuffled
+    !has_begun(record) || exhausted || shuffled
+}
+
+/// Whether a step has come to its program: who has none yet may lack a part of its plan, too.
+#[must_use]
+pub fn has_begun(record: &StepStatus) -> bool {
+    record.started_at.is_some() && record.plan.is_some() && record.card.is_some()
 }
 
 /// A step before it has begun.
@@ -344,9 +348,7 @@ fn fresh(step: &Step) -> StepStatus {
 
 /// The record of a step that keeps what succeeded and goes on with the rest.
 fn rest(workflow: &str, uid: &str, step: &Step, mut record: StepStatus, now: i64) -> Result<StepStatus, String> {
-    let total = record.plan.as_ref().map_or(0, |plan| plan.partitions);
-    let settled = record.satisfied || record.ledger.len() >= total;
-    let between_rounds = record.phase == Phase::Cancelled && settled && record.repeat.is_some();
+    let between_rounds = record.phase == Phase::Cancelled && record.is_complete() && record.repeat.is_some();
     record.started_at = None;
     if let Some(repeat) = &mut record.repeat {
         repeat.started_at = None;

@@ -22,7 +22,7 @@ mod causes;
 mod slowest;
 
 pub use causes::{Causes, cut};
-pub use slowest::Slowest;
+pub use slowest::{SLOW_BYTES, Slowest};
 
 /// What a set of settled partitions gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use braid_crds::{Intervals, limits, status::SlowPartition};
 
 /// Bytes of an entry in a status, at most.
-const ENTRY_BYTES: usize = 72;
+pub const SLOW_BYTES: usize = 72;
 
 /// The slowest partitions, the slowest first; of those that took equally long the lowest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ impl Slowest {
     /// At most so many bytes in a status.
     #[must_use]
     pub fn len_at_most(&self) -> usize {
-        self.0.len() * ENTRY_BYTES
+        self.0.len() * SLOW_BYTES
     }
 
     /// Reads a list, whatever its order.

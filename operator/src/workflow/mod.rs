@@ -516,23 +516,15 @@ impl Pass<'_> {
     /// Replaces the status, at the version that it was read at, and checks what was stored.
     async fn put_status(&mut self, status: WorkflowStatus) -> Result<(), WorkflowError> {
         let what = "write the run's status";
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
+        let api = self.api()?;
         let mut next = (*self.workflow).clone();
         next.metadata.managed_fields = None;
         next.status = Some(status);
         let (name, params) = (next.name_any(), PostParams::default());
         let written = call(what, api.replace_status(&name, &params, &next));
-        let answer = self.context.stage(KIND, Stage::Status, written).await;
-        let stored = match answer {
-            Ok(stored) => stored,
-            Err(error) => {
-                if error.is_stale() {
-                    self.reread().await?;
-                }
-                return Err(error.into());
-            }
-        };
+        let stored = self
+            .stored(self.context.stage(KIND, Stage::Status, written).await)
+            .await?;
         if stored.status != next.status {
             return Err(ApiError::Pruned { what }.into());
         }
@@ -544,10 +536,23 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// The runs of its namespace.
+    fn api(&self) -> Result<Api<Workflow>, WorkflowError> {
+        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
+        Ok(Api::namespaced(self.context.client.clone(), &namespace))
+    }
+
+    /// What was stored of the run, by the answer to a write of it. If somebody else was faster, the next pass begins with what is there.
+    async fn stored(&self, answer: Result<Workflow, ApiError>) -> Result<Workflow, WorkflowError> {
+        if answer.as_ref().is_err_and(ApiError::is_stale) {
+            self.reread().await?;
+        }
+        Ok(answer?)
+    }
+
     /// After an answer that leaves doubt: the truth, from the server and not from a cache.
     async fn reread(&self) -> Result<(), WorkflowError> {
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
+        let api = self.api()?;
         match call("read the run", api.get(&self.workflow.name_any())).await {
             Ok(read) => self.context.fresh_workflows.wrote(Arc::new(read)),
             Err(ApiError::NotFound { .. }) => self.context.fresh_workflows.forget(&names::uid(self.workflow.as_ref())),

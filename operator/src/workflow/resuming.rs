@@ -10,7 +10,7 @@ use std::sync::Arc;
 use braid_crds::{Workflow, WorkflowStatus, status::Phase, workflow::ResumeFrom};
 use braid_engine::resume::{self, Refusal, Taken};
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _, api::PostParams};
+use kube::{ResourceExt as _, api::PostParams};
 
 use super::{Pass, WorkflowError, plans, stamp};
 use crate::api::{ApiError, call};
@@ -22,8 +22,7 @@ impl Pass<'_> {
         from: &ResumeFrom,
         now: Timestamp,
     ) -> Result<Result<Taken, Refusal>, WorkflowError> {
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
+        let api = self.api()?;
         let Some(source) = call("read the run to take over from", api.get_opt(&from.name)).await? else {
             return Ok(Err(Refusal::Missing(from.name.clone())));
         };
@@ -48,19 +47,12 @@ impl Pass<'_> {
     /// Replaces the object but for its status, at the version that it was read at, and checks what was stored.
     async fn put_spec(&mut self, mut next: Workflow) -> Result<(), WorkflowError> {
         let what = "write the spec that is taken over";
-        let namespace = next.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<Workflow> = Api::namespaced(self.context.client.clone(), &namespace);
+        let api = self.api()?;
         next.metadata.managed_fields = None;
-        let answer = call(what, api.replace(&next.name_any(), &PostParams::default(), &next)).await;
-        let stored = match answer {
-            Ok(stored) => stored,
-            Err(error) => {
-                if error.is_stale() {
-                    self.reread().await?;
-                }
-                return Err(error.into());
-            }
-        };
+        let (name, params) = (next.name_any(), PostParams::default());
+        let stored = self
+            .stored(call(what, api.replace(&name, &params, &next)).await)
+            .await?;
         if stored.spec != next.spec {
             return Err(ApiError::Pruned { what }.into());
         }

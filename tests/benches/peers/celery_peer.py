@@ -14,6 +14,8 @@ import time
 
 from celery import Celery, group
 
+from timing import timed
+
 directory = os.environ.get("PEER_DIRECTORY")
 if directory is None:
     directory = os.environ["PEER_DIRECTORY"] = tempfile.mkdtemp(prefix="braid-peer-")
@@ -25,14 +27,6 @@ app.conf.update(worker_prefetch_multiplier=64, result_expires=600, task_ignore_r
 @app.task(name="noop")
 def noop(item):
     return 1
-
-
-def timed(make, count):
-    begun = time.monotonic()
-    total = make()
-    took = time.monotonic() - begun
-    assert total == count, (total, count)
-    return count / took
 
 
 def main():

@@ -13,17 +13,11 @@ import dask
 import dask.bag
 from distributed import Client, LocalCluster
 
+from timing import timed
+
 
 def noop(item):
     return 1
-
-
-def timed(make, count):
-    begun = time.monotonic()
-    total = make()
-    took = time.monotonic() - begun
-    assert total == count, (total, count)
-    return count / took
 
 
 def main():

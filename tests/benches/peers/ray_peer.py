@@ -11,6 +11,8 @@ import time
 
 import ray
 
+from timing import timed
+
 
 def noop(item):
     return 1
@@ -24,14 +26,6 @@ def several(begin, end):
 @ray.remote
 def one(item):
     return noop(item)
-
-
-def timed(make, count):
-    begun = time.monotonic()
-    total = make()
-    took = time.monotonic() - begun
-    assert total == count, (total, count)
-    return count / took
 
 
 def main():

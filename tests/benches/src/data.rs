@@ -8,19 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
 use braid_crds::workflow::Format;
 use braid_engine::cover::{RecordScan, Unit};
-use braid_local::{Hands, LocalCluster, Settings};
-use braid_testkit as kit;
 use serde_json::{Value, json};
 
 use crate::{
     Effort,
     figure::{Figure, median, rounded},
+    tables,
 };
 
-const PATIENCE: Duration = Duration::from_mins(10);
 /// As a planner reads.
 const CHUNK: usize = 1 << 20;
 
@@ -34,18 +31,8 @@ fn row(number: usize, quotes: bool) -> String {
     }
 }
 
-fn text(bytes: usize, quotes: bool) -> Vec<u8> {
-    let mut text = b"id,text,amount,region\n".to_vec();
-    let mut number = 0;
-    while text.len() < bytes {
-        text.extend(row(number, quotes).into_bytes());
-        number += 1;
-    }
-    text
-}
-
 /// Writes such rows until there are so many bytes or a few more; gives how many.
-pub fn write(out: &mut impl Write, bytes: usize) -> anyhow::Result<usize> {
+pub fn write(out: &mut impl Write, bytes: usize, quotes: bool) -> anyhow::Result<usize> {
     let header = b"id,text,amount,region\n";
     out.write_all(header)?;
     let mut written = header.len();
@@ -53,7 +40,7 @@ pub fn write(out: &mut impl Write, bytes: usize) -> anyhow::Result<usize> {
         if written >= bytes {
             break;
         }
-        let row = row(number, true);
+        let row = row(number, quotes);
         out.write_all(row.as_bytes())?;
         written += row.len();
     }
@@ -87,7 +74,8 @@ pub fn scan(effort: Effort) -> anyhow::Result<Figure> {
             Unit::Bytes(16 << 20),
         ),
     ] {
-        let text = text(bytes, quotes);
+        let mut text = Vec::new();
+        write(&mut text, bytes, quotes)?;
         let (mut rates, mut partitions) = (Vec::new(), 0);
         for _ in 0..rounds {
             let begun = Instant::now();
@@ -107,28 +95,16 @@ pub fn scan(effort: Effort) -> anyhow::Result<Figure> {
     Ok(figure)
 }
 
-async fn once(file: &Path, split: &Value) -> anyhow::Result<Duration> {
-    let mut settings = Settings::new(".".into(), Hands::Shim(kit::own_shim()?));
-    settings.workers = 2;
-    let cluster = LocalCluster::start(settings).await?;
-    let client = cluster.client();
-    let begun = Instant::now();
-    let spec = json!({
-        "data": [{"name": "rows", "files": {"url": file, "format": "CSV"}}],
-        "steps": [{
-            "name": "count",
-            "over": {"data": "rows", "split": split},
-            "run": {"script": "wc -l > $BRAID_RESULTS"},
-            "results": [{"name": "lines", "reduce": "Sum"}],
-        }],
+/// Seconds of one run.
+async fn once(file: &Path, split: &Value) -> anyhow::Result<f64> {
+    let data = json!({"name": "rows", "files": {"url": file, "format": "CSV"}});
+    let step = json!({
+        "name": "look",
+        "over": {"data": "rows", "split": split},
+        "run": {"script": "wc -l > $BRAID_RESULTS"},
+        "results": [{"name": "lines", "reduce": "Sum"}],
     });
-    kit::submit(&client, "count", spec).await?;
-    let run = kit::ended(&client, "count", PATIENCE).await?;
-    let took = begun.elapsed();
-    let step = kit::step(&run, "count")?;
-    ensure!(step.partitions.failed == 0 && step.partitions.succeeded > 0, "{step:?}");
-    cluster.stop().await?;
-    Ok(took)
+    Ok(tables::run(Path::new("."), &data, &step).await?.0)
 }
 
 /// The measurement of whole runs.
@@ -137,7 +113,7 @@ pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("rows.csv");
     let mut out = BufWriter::new(File::create(&file)?);
-    out.write_all(&text(bytes, true))?;
+    write(&mut out, bytes, true)?;
     out.flush()?;
     let mut figure = Figure::new(
         "delivery",
@@ -149,24 +125,21 @@ pub async fn delivery(effort: Effort) -> anyhow::Result<Figure> {
     );
     let mut alone = Vec::new();
     for _ in 0..=rounds {
-        let begun = Instant::now();
-        let status = Command::new("wc").arg("-l").arg(&file).output().context("wc")?;
-        ensure!(status.status.success(), "wc failed");
-        alone.push(begun.elapsed());
+        alone.push(tables::alone(Command::new("wc").arg("-l").arg(&file))?);
     }
-    let mut add = |what: &str, times: &[Duration]| {
-        let seconds = median(times.iter().map(Duration::as_secs_f64).collect());
+    let mut add = |what: &str, times: Vec<f64>| {
+        let seconds = median(times);
         #[allow(clippy::cast_precision_loss)]
         let rate = bytes as f64 / seconds / 1e9;
         figure.row([json!(what), rounded(seconds, 2), rounded(rate, 2)]);
     };
-    add("wc -l alone", alone.get(1..).unwrap_or_default());
+    add("wc -l alone", alone.split_off(1));
     for split in [json!({"bytes": "32Mi"}), json!({"rows": 500_000}), json!({"files": 1})] {
         let mut times = Vec::new();
         for _ in 0..rounds {
             times.push(once(&file, &split).await?);
         }
-        add(&format!("split: {split}"), &times);
+        add(&format!("split: {split}"), times);
     }
     Ok(figure)
 }

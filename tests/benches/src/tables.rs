@@ -27,8 +27,8 @@ const PARTS: u32 = 32;
 /// Rows, and the sum of their amounts.
 type Total = (u64, u64);
 
-/// One measured run of a step over a table: seconds from its submission to its end, and the run.
-async fn run(directory: &Path, data: &Value, step: &Value) -> anyhow::Result<(f64, Workflow)> {
+/// One measured run of a step `look` over data: seconds from its submission to its end, and the run.
+pub async fn run(directory: &Path, data: &Value, step: &Value) -> anyhow::Result<(f64, Workflow)> {
     let mut settings = Settings::new(directory.to_owned(), Hands::Shim(kit::own_shim()?));
     settings.workers = 2;
     let cluster = LocalCluster::start(settings).await?;
@@ -50,7 +50,7 @@ fn total(run: &Workflow) -> anyhow::Result<Total> {
 }
 
 /// Seconds of a program that ends well.
-fn alone(command: &mut Command) -> anyhow::Result<f64> {
+pub fn alone(command: &mut Command) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let ended = command.stdout(Stdio::null()).status();
     let ended = ended.with_context(|| format!("{command:?}"))?;
@@ -231,7 +231,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("rows.csv");
     let mut out = BufWriter::new(File::create(&file)?);
-    let bytes = data::write(&mut out, bytes)?;
+    let bytes = data::write(&mut out, bytes, true)?;
     out.flush()?;
     drop(out);
     let figure = Figure::new(

@@ -11,7 +11,7 @@ use braid_engine::{
     },
     reduce::{RawResults, ReduceError},
     retry::{Decision, FAIL_STEP, Reason, times},
-    settlement::{Settlement, cut},
+    settlement::{SLOW_BYTES, Settlement, cut},
 };
 use tokio::time::Instant;
 
@@ -30,9 +30,6 @@ const OUTPUT_BYTES: usize = 128;
 
 /// What takes less is not noted.
 const SLOW: Duration = Duration::from_millis(limits::SLOW_MILLIS);
-
-/// By so many bytes a commit grows at most with one partition that took long.
-const SLOW_BYTES: usize = 72;
 
 /// By so many bytes a commit grows at most with one failed partition.
 const FAILURE_BYTES: usize = limits::MESSAGE_BYTES * 6 + 256;

@@ -79,11 +79,10 @@ impl Pass<'_> {
     /// Whether a step that ends now writes its results. A condition without a value fails it.
     fn emits(&mut self, spec: &Step, step: &mut StepStatus) -> bool {
         let Some(emit) = &spec.emit else { return false };
-        let total = step.plan.as_ref().map_or(0, |plan| plan.partitions);
         let succeeds = step.stopping.is_none()
             && !is_cancelled(self.view.workflow, spec)
             && !step.ledger.is_empty()
-            && (step.satisfied || step.ledger.len() >= total);
+            && step.is_complete();
         let Some(when) = emit.when.as_ref().filter(|_| succeeds) else {
             return succeeds;
         };
@@ -100,11 +99,10 @@ impl Pass<'_> {
 /// Whether nobody will read the parts of a step's shuffle again: what has failed or was left can be tried again with the same parts. False
 /// for a step that is not shuffled. It is asked of a step that ends.
 pub(in crate::workflow) fn is_read_through(spec: &Step, step: &StepStatus, cancelled: bool) -> bool {
-    let Some(plan) = step.plan.as_ref().filter(|_| card::shuffled_through(spec).is_some()) else {
+    if step.plan.is_none() || card::shuffled_through(spec).is_none() {
         return false;
-    };
-    let complete = step.satisfied || step.ledger.len() >= plan.partitions;
-    cancelled || (complete && step.failed.is_empty())
+    }
+    cancelled || (step.is_complete() && step.failed.is_empty())
 }
 
 /// Whether both are of the same shard.

@@ -79,9 +79,7 @@ impl Pass<'_> {
     fn open(&self, spec: &Step, renewal: Renewal, step: &mut StepStatus) -> Result<bool, WireError> {
         let mut record = self.record(spec, step)?;
         let desks = self.view.desks.protocol().map(|(_, desk)| desk);
-        // Who has no program yet may lack a part of its plan, too.
-        let begun = step.started_at.is_some() && step.plan.is_some() && step.card.is_some();
-        if renewal == Renewal::All || !begun {
+        if renewal == Renewal::All || !resume::has_begun(step) {
             if close::renew(&mut record, desks).is_err() {
                 return Ok(false);
             }

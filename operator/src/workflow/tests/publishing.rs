@@ -147,14 +147,9 @@ fn an_order_that_a_worker_forgot_is_given_anew() {
     assert_eq!(Some(Sweep::Due), world.step("make").sweep);
 }
 
-#[test]
-fn what_cannot_be_published_fails_the_step_and_does_not_hold_it_up() {
-    let mut world = writing(10, 1);
-    for _ in 0..10 {
-        world.pass();
-        run(&mut world, u64::MAX);
-    }
-    let (worker, shard) = orders(&world)[0].clone();
+/// The worker of the only order finds that name taken, and the operator sees it.
+fn is_taken(world: &mut World, name: &str) {
+    let (worker, shard) = orders(world)[0].clone();
     let commit = ShardStatus {
         id: shard.id,
         start_id: shard.start_id.clone(),
@@ -162,13 +157,23 @@ fn what_cannot_be_published_fails_the_step_and_does_not_hold_it_up() {
         sealed: true,
         fatal: Some(Fatal {
             reason: "OutputExists".into(),
-            message: "made/x".into(),
+            message: name.into(),
         }),
         ..ShardStatus::default()
     };
     world.workers[worker].0.status.as_mut().unwrap().shards.push(commit);
     world.pass();
     world.pass();
+}
+
+#[test]
+fn what_cannot_be_published_fails_the_step_and_does_not_hold_it_up() {
+    let mut world = writing(10, 1);
+    for _ in 0..10 {
+        world.pass();
+        run(&mut world, u64::MAX);
+    }
+    is_taken(&mut world, "made/x");
     // What attempts left is removed all the same.
     let (worker, shard) = orders(&world)[0].clone();
     let order = shard.publish.clone().unwrap();
@@ -351,21 +356,7 @@ fn a_step_whose_condition_is_false_writes_nothing_and_one_without_a_value_fails(
 fn results_that_cannot_be_written_fail_the_step_once() {
     let mut world = emitting("true");
     count(&mut world);
-    let (worker, shard) = orders(&world)[0].clone();
-    let commit = ShardStatus {
-        id: shard.id,
-        start_id: shard.start_id.clone(),
-        cursor: Cursor(0),
-        sealed: true,
-        fatal: Some(Fatal {
-            reason: "OutputExists".into(),
-            message: "sums/count.jsonl".into(),
-        }),
-        ..ShardStatus::default()
-    };
-    world.workers[worker].0.status.as_mut().unwrap().shards.push(commit);
-    world.pass();
-    world.pass();
+    is_taken(&mut world, "sums/count.jsonl");
     // What attempts left is removed all the same, and nothing is written.
     let (worker, shard) = orders(&world)[0].clone();
     let order = shard.publish.clone().unwrap();
