@@ -1,6 +1,6 @@
-//! An image for user code: a shell and the programs that every Debian has, under one name wherever it comes from.
+//! An image for user code: a shell, Python and the programs that every Debian has, under one name wherever it comes from.
 //!
-//! Where a registry answers it is Debian's own image; as root on Debian it is made of packages. It is kept below the cache as a tar
+//! Where a registry answers it is Python's own image of Debian; as root on Debian it is made of packages. It is kept below the cache as a tar
 //! that [`crate::kind::load`] takes.
 
 use std::fs;
@@ -19,8 +19,10 @@ use crate::steps::{Phase, Steps};
 /// What pods say. Its tag tells it apart from what a registry has.
 pub const NAME: &str = "braid.local/userland:bookworm";
 /// Where a registry has the same programs.
-const PUBLIC: &str = "docker.io/library/debian:bookworm-slim";
+const PUBLIC: &str = "docker.io/library/python:3.11-slim-bookworm";
 const RELEASE: &str = "bookworm";
+/// What is in it besides.
+const PACKAGES: &str = "--include=python3";
 /// A change of it makes another image.
 const RECIPE: &str = include_str!("userland.rs");
 /// What nobody runs, and devices, which every container has of its own.
@@ -77,7 +79,7 @@ pub fn obtain(engine: &Engine, steps: &mut Steps, say: &dyn Fn(&str)) -> Result<
     let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(&directory);
     let scratch = scratch.map_err(failed(&directory))?;
     let new = scratch.path().join("image.tar");
-    let pulled = steps.run(Phase::Download, "pull Debian's image", say, || {
+    let pulled = steps.run(Phase::Download, "pull the image of user code", say, || {
         engine.docker().args(["pull", "--quiet", PUBLIC]).within(FETCH).run()?;
         engine.docker().args(["tag", PUBLIC, NAME]).run()?;
         let save = engine.docker().args(["save", "--output"]).arg(&new).arg(NAME);
@@ -98,7 +100,7 @@ pub fn obtain(engine: &Engine, steps: &mut Steps, say: &dyn Fn(&str)) -> Result<
 
 fn make(root: &Path, file: &Path) -> Result<(), UserlandError> {
     Call::new("debootstrap")
-        .args(["--variant=minbase", RELEASE])
+        .args(["--variant=minbase", PACKAGES, RELEASE])
         .arg(root)
         .within(FETCH)
         .run()?;

@@ -1,7 +1,7 @@
 //! The installation that all tests of a process share.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
@@ -127,6 +127,11 @@ impl Suite {
         let mut kubectl = Command::new(&self.cluster.kubectl);
         kubectl.arg("--kubeconfig").arg(&self.cluster.kubeconfig);
         kubectl
+    }
+
+    /// The file by which programs find the cluster, as an administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.cluster.kubeconfig
     }
 
     /// An answer of kubectl as JSON.

@@ -61,6 +61,13 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if requests.is_empty() && processes.is_empty() && !network.contains(&true) {
+        eprintln!(
+            "error: no cell has any of these texts in its name: {:?}; --list names all",
+            options.only
+        );
+        return ExitCode::FAILURE;
+    }
     suite();
     println!("{}", Row::head());
     let mut rows = Vec::new();

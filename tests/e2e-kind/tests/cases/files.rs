@@ -1,36 +1,74 @@
 //! Files that steps write, and parts that they are shuffled into, on a volume that a run's pods share.
 
 use std::fs;
+use std::path::Path;
 
 use braid_e2e::{Home, root};
 use braid_e2e_kind::{Space, suite, told};
 use serde_json::json;
 
+/// A directory of one node, where all pods of a run are and what they share.
+struct Shared {
+    node: String,
+    directory: String,
+}
+
+impl Shared {
+    fn new(space: &Space) -> Self {
+        let node = suite().nodes().pop().unwrap();
+        let directory = format!("/var/braid-files/{}", space.name());
+        suite().on_node(&node, &format!("mkdir -p {directory} && chmod 777 {directory}"));
+        Self { node, directory }
+    }
+
+    /// A manifest whose files lie in the directory, and whose pods are where it is.
+    fn manifest(&self, here: &str) -> String {
+        let volume = json!({"hostPath": {"path": self.directory}});
+        let home = json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": self.node}}});
+        let pools = json!([{"name": "default", "workers": {"min": 3, "max": 3}, "template": home}]);
+        let there = here
+            .replace("files: {url:", &format!("files: {{volume: {volume}, url:"))
+            .replace("\nspec:\n", &format!("\nspec:\n  pools: {pools}\n"));
+        assert_eq!(here.matches("files: {url").count(), there.matches("hostPath").count());
+        there
+    }
+
+    /// What a script says there.
+    fn shell(&self, script: &str) -> String {
+        let said = suite().on_node(&self.node, &format!("cd {} && {script}", self.directory));
+        said.trim().to_owned()
+    }
+
+    /// Sums of all files below, after which the directory is gone. Nothing may be left beside them but the list of them.
+    fn files(self, below: &str) -> String {
+        let files = self.shell(&sums(below));
+        let parts = self.shell("find . -path '*/.braid/shuffle/*' -o -path '*/.braid/attempts/*'");
+        assert_eq!("", parts, "left by who shuffled and wrote");
+        suite().on_node(&self.node, &format!("rm -r {}", self.directory));
+        files
+    }
+}
+
+/// The script that tells the sums of all files.
+fn sums(below: &str) -> String {
+    format!("cd {below} && find . -name .braid -prune -o -type f -print | LC_ALL=C sort | xargs sha256sum")
+}
+
+fn text(file: &Path) -> String {
+    fs::read_to_string(file).unwrap()
+}
+
 /// The example whose first step writes files, and whose second one gets them by key and writes others: it comes to what it comes to here,
-/// to the byte of every file, though pods were killed. Nothing is left beside the files but the list of them.
+/// to the byte of every file, though pods were killed.
 #[test]
 fn files_that_steps_write_are_the_same_as_here() {
     let space = Space::privileged("files");
-    // A directory of one node is what all pods of a run share there.
-    let node = suite().nodes().pop().unwrap();
-    let directory = format!("/var/braid-files/{}", space.name());
-    suite().on_node(&node, &format!("mkdir -p {directory} && chmod 777 {directory}"));
-
+    let shared = Shared::new(&space);
     let file = root().join("examples/shuffle.yaml");
-    let example = fs::read_to_string(&file).unwrap();
-    let volume = json!({"hostPath": {"path": directory}});
-    let home = json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}});
-    let pools = json!([{"name": "default", "workers": {"min": 3, "max": 3}, "template": home}]);
-    let there = example
-        .replace("files: {url:", &format!("files: {{volume: {volume}, url:"))
-        // Long enough that somebody can be killed in its midst.
-        .replace("          awk -v day", "          sleep 1\n          awk -v day")
-        .replace("\nspec:\n", &format!("\nspec:\n  pools: {pools}\n"));
-    assert_eq!(
-        (2, 1),
-        (there.matches("hostPath").count(), there.matches("sleep 1").count())
-    );
-    space.apply_text(&there);
+    // Long enough that somebody can be killed in its midst.
+    let slow = text(&file).replace("          awk -v day", "          sleep 1\n          awk -v day");
+    assert_eq!(1, slow.matches("sleep 1").count());
+    space.apply_text(&shared.manifest(&slow));
     let pod = space.until("a pod", || suite().pods(space.name()).pop());
     let now = ["--grace-period=0", "--force", "--wait=false"];
     let words = ["delete", "pod", &pod.0, "--namespace", space.name()];
@@ -42,14 +80,32 @@ fn files_that_steps_write_are_the_same_as_here() {
     let here = local.run(&file, &[]).exits(0);
     // Who died may have run something twice: counted once all the same.
     assert_eq!(told(&here.workflow), told(&ended));
-    let sums = "cd sales && find . -name .braid -prune -o -type f -print | LC_ALL=C sort | xargs sha256sum";
-    let files = suite().on_node(&node, &format!("cd {directory} && {sums}"));
-    assert_eq!(local.shell(sums), files.trim());
+    let files = shared.files("sales");
+    assert_eq!(local.shell(&sums("sales")), files);
     assert_eq!(8 + 16, files.lines().count(), "{files}");
-    let parts = suite().on_node(
-        &node,
-        &format!("find {directory} -path '*/.braid/shuffle/*' -o -path '*/.braid/attempts/*'"),
+}
+
+/// Pictures from one step through the next, and the results of that one as a file.
+#[test]
+fn pictures_and_emitted_results_are_the_same_as_here() {
+    let space = Space::privileged("pictures");
+    let shared = Shared::new(&space);
+    let local = Home::default();
+    let thumbs = text(&root().join("examples/thumbs.yaml"));
+    let report = "    - {name: report, files: {url: \"$(params.into)/report\"}}\n  steps:\n";
+    let file = thumbs.replace("  steps:\n", report).replace(
+        "        - data: thumbs\n",
+        "        - data: thumbs\n      emit: {to: report}\n",
     );
-    assert_eq!("", parts.trim(), "left by who shuffled and wrote");
-    suite().on_node(&node, &format!("rm -r {directory}"));
+    assert_eq!(1, file.matches("emit:").count());
+    space.apply_text(&shared.manifest(&file));
+    let here = local.run(&local.write("thumbs.yaml", &file), &[]).exits(0);
+    let ended = space.finished("thumbs");
+    assert_eq!("Succeeded", ended["status"]["phase"], "{ended:#}");
+    assert_eq!(told(&here.workflow), told(&ended));
+    let emitted = shared.shell("cat album/report/shrink.jsonl");
+    assert_eq!(text(&local.path("album/report/shrink.jsonl")).trim(), emitted);
+    let files = shared.files("album");
+    assert_eq!(local.shell(&sums("album")), files);
+    assert_eq!(24 + 24 + 1, files.lines().count(), "{files}");
 }

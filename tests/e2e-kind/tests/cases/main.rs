@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod code;
 mod drains;
 mod files;
 mod pods;
@@ -39,6 +40,16 @@ fn squares() {
 #[test]
 fn retry() {
     the_same_as_here("retry");
+}
+
+#[test]
+fn matrix() {
+    the_same_as_here("matrix");
+}
+
+#[test]
+fn diamond() {
+    the_same_as_here("diamond");
 }
 
 #[test]

@@ -195,17 +195,22 @@ fn retry() {
     assert!(cause["message"].as_str().unwrap().contains("13 never works"), "{cause}");
 }
 
-/// The examples for pods differ in where their data are, and in nothing else.
+/// The examples for pods differ in what their pods are and where their data are, and in nothing else.
 #[test]
 fn examples_for_pods_are_the_same() {
     let home = Home::default();
-    for name in ["census", "wordcount"] {
+    for (here, there) in [
+        ("census", "census"),
+        ("wordcount", "wordcount"),
+        ("enrich/enrich", "enrich"),
+        ("pause-and-resume", "pause-and-resume"),
+    ] {
         let steps = |file: &str| {
             let text = std::fs::read_to_string(root().join("examples").join(file)).unwrap();
             text.split_once("\n  steps:\n").unwrap().1.to_owned()
         };
-        let file = format!("kubernetes/{name}.yaml");
-        assert_eq!(steps(&format!("{name}.yaml")), steps(&file), "{name}");
+        let file = format!("kubernetes/{there}.yaml");
+        assert_eq!(steps(&format!("{here}.yaml")), steps(&file), "{there}");
         let path = root().join("examples").join(file);
         home.shell(&format!("'{}' lint '{}'", braid_e2e::braid().display(), path.display()));
     }
