@@ -87,6 +87,18 @@ pub fn time_of(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
     )
 }
 
+/// Since when a run waits for people, if it does.
+fn resting_since(status: &WorkflowStatus) -> Option<Timestamp> {
+    let progressing = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Progressing");
+    let rests = matches!(status.phase, Phase::Paused | Phase::Suspended);
+    progressing
+        .filter(|_| rests)
+        .map(|condition| condition.last_transition_time.0)
+}
+
 fn between(start: Option<Timestamp>, end: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     start.map(|start| Duration::try_from(end.unwrap_or(now).duration_since(start)).unwrap_or_default())
 }
@@ -220,7 +232,8 @@ fn headline(workflow: &Workflow, status: &WorkflowStatus, place: Place<'_>, now:
         tint.paint(Colour::Bold, &workflow.name_any()),
         tint.paint(colour(status.phase), &phase),
     );
-    if let Some(took) = time_of(status, now).filter(|_| place.running || status.phase.is_terminal()) {
+    let time = resting_since(status).map_or_else(|| time_of(status, now), |since| between(Some(since), None, now));
+    if let Some(took) = time.filter(|_| place.running || status.phase.is_terminal()) {
         let word = if status.phase.is_terminal() { "in" } else { "for" };
         line.extend([" ", word, " ", &clock(took)]);
     }
@@ -443,6 +456,32 @@ mod tests {
         };
         let keys = named.entries().unwrap_or_default();
         keys.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    #[test]
+    fn a_run_that_rests_tells_since_when() {
+        let told = |phase: &str| {
+            let workflow: Workflow = serde_json::from_value(json!({
+                "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "x"}, "spec": {"steps": []},
+                "status": {
+                    "phase": phase,
+                    "startedAt": "2026-01-01T00:00:00Z",
+                    "conditions": [{
+                        "type": "Progressing", "status": "False", "reason": "TooManyFailedPartitions", "message": "",
+                        "lastTransitionTime": "2026-01-01T00:05:00Z",
+                    }],
+                },
+            }))
+            .unwrap();
+            let now = "2026-01-01T00:07:00Z".parse().unwrap();
+            let place = Place {
+                name: "x",
+                running: true,
+            };
+            lines(&workflow, place, now, Tint(false))[0].clone()
+        };
+        assert!(told("Paused").contains("Paused for 2m"), "{}", told("Paused"));
+        assert!(told("Running").contains("Running for 7m"), "{}", told("Running"));
     }
 
     #[test]
