@@ -10,6 +10,8 @@ pub const DATA: usize = 32;
 pub const AFTER: usize = 16;
 /// Entries of `reads`.
 pub const READS: usize = 16;
+/// Columns that a split may name.
+pub const COLUMNS: usize = 64;
 /// Entries of `writes`.
 pub const WRITES: usize = 8;
 /// Files that one attempt may write.

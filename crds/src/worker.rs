@@ -399,6 +399,10 @@ pub struct FilesSource {
     /// Row groups to a partition; 0: not by row groups.
     #[serde(default, skip_serializing_if = "nothing")]
     pub row_groups: u64,
+    /// Of row groups only these columns; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
+    pub columns: Vec<String>,
     /// The parts of a shuffle; absent: not by keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeysSource>,
@@ -437,6 +441,9 @@ pub struct WrittenBy {
     /// The data, as that step names it.
     #[schemars(length(max = 30))]
     pub data: String,
+    /// Whether its partitions have published something there: then whoever sees the data sees lists of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub published: bool,
 }
 
 /// Files that all partitions read, whole, from the plan.

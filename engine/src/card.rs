@@ -217,10 +217,13 @@ pub fn shuffled_through(step: &Step) -> Option<&str> {
     keys.through.as_deref().or(over.data.as_deref())
 }
 
-fn written_by(spec: &WorkflowSpec, data: &str) -> Option<WrittenBy> {
+fn written_by(spec: &WorkflowSpec, data: &str, scope: &Scope) -> Option<WrittenBy> {
     writer(spec, data).map(|step| WrittenBy {
         step: step.name.clone(),
         data: data.to_owned(),
+        // What is emitted is emitted on a condition.
+        published: step.writes.iter().any(|write| write.data == data)
+            && scope.steps.get(&step.name).is_some_and(|known| known.succeeded > 0),
     })
 }
 
@@ -254,6 +257,7 @@ fn source(
                 .map_or(0, braid_crds::ByteSize::get),
             rows: number(split.and_then(|split| split.rows)),
             row_groups: number(split.and_then(|split| split.row_groups)),
+            columns: split.map(|split| split.columns.clone()).unwrap_or_default(),
             keys: match split.and_then(|split| split.keys.as_ref()) {
                 None => None,
                 Some(keys) => Some(KeysSource {
@@ -266,7 +270,7 @@ fn source(
                 }),
             },
             format: data.files.format.into(),
-            written_by: written_by(spec, name),
+            written_by: written_by(spec, name, scope),
             chunks,
         });
     }
@@ -292,7 +296,7 @@ fn reads(
             data: name.to_owned(),
             url,
             format: data.files.format.into(),
-            written_by: written_by(spec, name),
+            written_by: written_by(spec, name, scope),
         })
     };
     Ok(Some(ReadsSource {

@@ -352,7 +352,7 @@ fn files(
     let (split, format) = (Split::try_from(source)?, source.format.into());
     braid_engine::cover::check(format, split)?;
     let files = listed(&source.url, source.written_by.as_ref(), uid, ground)?;
-    let found = look::into(&files, format, split, ground, stop)?;
+    let found = look::into(&files, format, (split, &source.columns), ground, stop)?;
     Ok(FilePlan::with(files, format, split, found)?)
 }
 

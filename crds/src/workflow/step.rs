@@ -268,6 +268,7 @@ pub struct Axis {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.files), has(self.bytes), has(self.rows), has(self.rowGroups), has(self.keys)].filter(given, given).size() == 1", "split needs exactly one of files, bytes, rows, rowGroups, keys"))]
+#[x_kube(validation = ("!has(self.columns) || has(self.rowGroups)", "columns goes with rowGroups: other formats have their columns in every record"))]
 pub struct Split {
     /// So many whole files to a partition. Any format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,6 +286,12 @@ pub struct Split {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub row_groups: Option<i32>,
+    /// With `rowGroups`: the names of the columns that partitions get, those at the top of the schema; of the rest nothing is read. Absent:
+    /// all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub columns: Vec<String>,
     /// All records of one key to one partition: the data is written anew, in parts, when the step is planned. `CSV` and `JSONLines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,

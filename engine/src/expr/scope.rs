@@ -86,7 +86,9 @@ pub struct Scope {
 pub struct StepScope {
     /// Its phase, as in its status.
     pub phase: String,
-    /// How many of its partitions failed for good.
+    /// How many of its partitions succeeded.
+    pub succeeded: u64,
+    /// How many of them failed for good.
     pub failed: u64,
     /// Its results that were given.
     pub results: BTreeMap<String, Given>,
@@ -163,6 +165,7 @@ impl Scope {
         let steps = status.steps.iter().filter(|step| read(&step.name)).map(|step| {
             let scope = StepScope {
                 phase: format!("{:?}", step.phase),
+                succeeded: step.partitions.succeeded,
                 failed: step.partitions.failed,
                 results: Given::of(&step.results),
             };

@@ -25,6 +25,7 @@ fn scope() -> Scope {
     .into();
     let step = StepScope {
         phase: "Succeeded".into(),
+        succeeded: 7,
         failed: 2,
         results,
     };

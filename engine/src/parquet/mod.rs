@@ -1,16 +1,21 @@
-//! Row groups of a Parquet file as a Parquet file of their own, without a look at a single value.
+//! Row groups of a Parquet file, and of those some columns, as a Parquet file of their own, without a look at a single value.
 //!
 //! The chunks of columns are copied as they are, whatever their encoding and compression; the footer is written anew, with
 //! the same schema and metadata, only those row groups, and their chunks where they are now. What points elsewhere into the old
-//! file (page indexes, Bloom filters) is left out: readers do without. Fields that this code does not know are kept.
+//! file (page indexes, Bloom filters) is left out: readers do without. Fields that this code does not know are kept. Where some columns
+//! are taken, what writers say beside the schema about all of them (key-value metadata, the order of rows) is left out, too.
 //!
 //! A footer may have been written by anybody: nothing is allocated by a number in it but what its own length allows, and chunks
 //! must lie in the file and together be no longer than it.
 
 use std::ops::Range;
 
-use self::thrift::{Cursor, Field, I16, I32, I64, LIST, STRUCT, Writer};
+use self::{
+    columns::Columns,
+    thrift::{Cursor, Field, I16, I32, I64, LIST, STRUCT, Writer},
+};
 
+mod columns;
 mod thrift;
 
 /// How many bytes at the end of a file say where its footer is.
@@ -45,6 +50,14 @@ pub enum ParquetError {
     /// There is no such row group.
     #[error("it has no row group {0}")]
     NoGroup(u32),
+    /// There is no such column at the top of its schema.
+    #[error("it has no column {name:?}; it has {there}")]
+    NoColumn {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are, or the first of them.
+        there: String,
+    },
 }
 
 /// The footer of a file.
@@ -134,32 +147,42 @@ impl Footer {
         self.bytes.len() + self.groups.len() * size_of::<Range<usize>>()
     }
 
-    /// A file of these row groups.
+    /// A file of these row groups with the columns of these names, whatever their order; none named: with all.
     ///
     /// # Errors
     /// See [`ParquetError`].
-    pub fn select(&self, groups: Range<u32>) -> Result<Selection, ParquetError> {
+    pub fn select(&self, groups: Range<u32>, columns: &[String]) -> Result<Selection, ParquetError> {
+        let chosen = match columns {
+            [] => None,
+            names => Some(Columns::of(&self.bytes, find(&self.fields, 2, LIST, "schema")?, names)?),
+        };
+        let chosen = chosen.as_ref();
         let mut file = File {
             body: self.body,
             end: MAGIC.len() as u64,
             copies: Vec::new(),
+            unpacked: 0,
         };
         let (mut rows, mut written) = (0_i64, Vec::new());
         for (number, ordinal) in groups.clone().zip(0_i64..) {
             let place = usize::try_from(number).unwrap_or(usize::MAX);
             let span = self.groups.get(place).ok_or(ParquetError::NoGroup(number))?;
-            let (bytes, count) = self.group(span.start, place, ordinal, &mut file)?;
+            let (bytes, count) = self.group(span.start, (place, ordinal), chosen, &mut file)?;
             written.extend(bytes);
             rows = rows.checked_add(count).ok_or(ParquetError::Chunk(place))?;
         }
         let mut writer = Writer::default();
         for field in &self.fields {
-            match field.id {
-                3 => writer.number(field, rows),
-                4 => {
+            match (field.id, chosen) {
+                (2, Some(columns)) => columns.write_schema(field, &mut writer),
+                (3, _) => writer.number(field, rows),
+                (4, _) => {
                     writer.list(field, groups.len());
                     writer.bytes.extend_from_slice(&written);
                 }
+                // What is said of all columns by name.
+                (5, Some(_)) => {}
+                (7, Some(columns)) => columns.write_orders(field, &self.bytes, &mut writer)?,
                 _ => writer.copy(field, &self.bytes),
             }
         }
@@ -176,7 +199,13 @@ impl Footer {
     }
 
     /// The structure of a row group that is now the `ordinal`-th, and its rows.
-    fn group(&self, at: usize, place: usize, ordinal: i64, file: &mut File) -> Result<(Vec<u8>, i64), ParquetError> {
+    fn group(
+        &self,
+        at: usize,
+        (place, ordinal): (usize, i64),
+        chosen: Option<&Columns>,
+        file: &mut File,
+    ) -> Result<(Vec<u8>, i64), ParquetError> {
         let fields = Cursor::new(&self.bytes, at).fields()?;
         let rows = self.integer(find(&fields, 3, I64, "row_groups.num_rows")?)?;
         let start = file.end;
@@ -187,9 +216,16 @@ impl Footer {
         if kind != STRUCT && count > 0 {
             return Err(ParquetError::Footer(list.value.start));
         }
-        for _ in 0..count {
+        if chosen.is_some_and(|chosen| chosen.leaves() != count) {
+            return Err(ParquetError::Footer(list.value.start));
+        }
+        let (mut taken, unpacked) = (0, file.unpacked);
+        for leaf in 0..count {
             let chunk = cursor.fields()?;
-            columns = self.chunk(&chunk, place, columns, file)?;
+            if chosen.is_none_or(|chosen| chosen.has(leaf)) {
+                columns = self.chunk(&chunk, place, columns, file)?;
+                taken += 1;
+            }
         }
         if rows < 0 {
             return Err(ParquetError::Chunk(place));
@@ -198,9 +234,13 @@ impl Footer {
         for field in &fields {
             match (field.id, field.kind) {
                 (1, _) => {
-                    writer.list(field, count);
+                    writer.list(field, taken);
                     writer.bytes.extend_from_slice(&columns);
                 }
+                (2, I64) if chosen.is_some() => writer.number(field, file.unpacked.saturating_sub(unpacked)),
+                // Which columns the rows are sorted by, as numbers of columns.
+                (4, _) if chosen.is_some() => {}
+                (6, I64) if chosen.is_some() => writer.number(field, signed(file.end - start)),
                 (5, I64) => writer.number(field, signed(start)),
                 // It has 16 bits; where nothing is encrypted, readers do not use it.
                 (7, I16) => writer.number(field, ordinal.min(i64::from(i16::MAX))),
@@ -238,6 +278,9 @@ impl Footer {
         };
         let from = dictionary.unwrap_or(data);
         let to = file.copy(from, length).ok_or(ParquetError::Chunk(place))?;
+        if let Some(field) = inner.iter().find(|field| field.id == 6 && field.kind == I64) {
+            file.unpacked = file.unpacked.saturating_add(self.integer(field)?);
+        }
         let moved = |at: u64| signed(at.checked_sub(from).map_or(at, |behind| behind.saturating_add(to)));
 
         let mut writer = Writer::inner(written);
@@ -286,6 +329,8 @@ struct File {
     /// How long the new file is.
     end: u64,
     copies: Vec<Range<u64>>,
+    /// How many bytes its pages have before they were packed, as the old file says.
+    unpacked: i64,
 }
 
 impl File {

@@ -74,7 +74,7 @@ fn row_groups_stay_what_they_are() {
         assert_eq!(footer.groups(), count, "{name}");
         for first in 0..count {
             for last in first + 1..=count {
-                let selection = footer.select(first..last).unwrap();
+                let selection = footer.select(first..last, &[]).unwrap();
                 let built = build(file, &selection);
                 assert!(built.len() <= file.len() + 64, "{name}");
                 let part = open(&built).unwrap();
@@ -87,12 +87,81 @@ fn row_groups_stay_what_they_are() {
                 }
                 assert_eq!(selection.rows, rows);
                 // The same again is the same.
-                let again = part.select(0..last - first).unwrap();
+                let again = part.select(0..last - first, &[]).unwrap();
                 assert_eq!(build(&built, &again), built, "{name}");
             }
         }
-        assert_eq!(footer.select(count..count + 1), Err(ParquetError::NoGroup(count)));
+        assert_eq!(footer.select(count..count + 1, &[]), Err(ParquetError::NoGroup(count)));
     }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The columns of a file, as it tells them when it is asked for another.
+fn there(footer: &Footer) -> String {
+    match footer.select(0..0, &names(&["no such"])) {
+        Err(ParquetError::NoColumn { there, .. }) => there,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A column is all that is in it: a list, or a structure of others. The rest is not copied.
+#[test]
+fn columns_are_taken_whole() {
+    let (pyarrow, duckdb) = (0..6, 6..7);
+    let cases: [(std::ops::Range<usize>, &[&str], &[usize]); 5] = [
+        (pyarrow.clone(), &["id"], &[0]),
+        (pyarrow.clone(), &["point"], &[3, 4]),
+        // In the order of the file, however they are asked for.
+        (pyarrow.clone(), &["price", "tags", "price"], &[2, 6]),
+        (
+            pyarrow,
+            &["id", "name", "tags", "point", "when", "price"],
+            &[0, 1, 2, 3, 4, 5, 6],
+        ),
+        (duckdb, &["l"], &[2]),
+    ];
+    for (files, columns, leaves) in cases {
+        for (name, file, count) in &FILES[files] {
+            let footer = open(file).unwrap();
+            let selection = footer.select(1..*count, &names(columns)).unwrap();
+            let built = build(file, &selection);
+            let part = open(&built).unwrap();
+            for group in 1..*count {
+                let (rows, all) = chunks(file, &footer, group as usize);
+                let (same, taken) = chunks(&built, &part, group as usize - 1);
+                let wanted: Vec<Chunk> = leaves.iter().map(|leaf| all[*leaf].clone()).collect();
+                assert_eq!((rows, wanted), (same, taken), "{name} {columns:?} {group}");
+            }
+            let copied: u64 = selection.copies.iter().map(|copy| copy.end - copy.start).sum();
+            let bytes = |chunks: Vec<Chunk>| chunks.iter().map(|chunk| chunk.1.len() as u64).sum::<u64>();
+            let taken = (0..*count as usize - 1)
+                .map(|group| bytes(chunks(&built, &part, group).1))
+                .sum::<u64>();
+            assert_eq!(copied, taken, "{name} {columns:?}");
+            let kept: Vec<&str> = there_of(&footer).filter(|name| columns.contains(name)).collect();
+            assert_eq!(there(&part), kept.join(", "), "{name}");
+            let again = part.select(0..*count - 1, &names(columns)).unwrap();
+            assert_eq!(build(&built, &again), built, "{name}");
+        }
+    }
+}
+
+fn there_of(footer: &Footer) -> impl Iterator<Item = &'static str> {
+    let all: &'static str = there(footer).leak();
+    all.split(", ")
+}
+
+#[test]
+fn a_column_that_is_not_there_is_told_with_those_that_are() {
+    let footer = open(FILES[0].1).unwrap();
+    let error = footer.select(0..1, &names(&["id", "x"])).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        r#"it has no column "x"; it has id, name, tags, point, when, price"#
+    );
 }
 
 #[test]
@@ -121,9 +190,9 @@ fn chunks_must_lie_in_the_file() {
     let file = FILES[0].1;
     let mut footer = open(file).unwrap();
     footer.body /= 2;
-    assert!(matches!(footer.select(0..3), Err(ParquetError::Chunk(_))));
+    assert!(matches!(footer.select(0..3, &[]), Err(ParquetError::Chunk(_))));
     footer.body = 3;
-    assert!(matches!(footer.select(0..1), Err(ParquetError::Chunk(0))));
+    assert!(matches!(footer.select(0..1, &[]), Err(ParquetError::Chunk(0))));
 }
 
 proptest! {
@@ -137,7 +206,8 @@ proptest! {
         bytes.splice(at..end, with);
         if let Ok(footer) = Footer::new(bytes, file.len() as u64) {
             let count = footer.groups();
-            if let Ok(selection) = footer.select(0..count) {
+            for columns in [names(&[]), names(&["id"]), names(&["point", "l"])] {
+                let Ok(selection) = footer.select(0..count, &columns) else { continue };
                 let copied: u64 = selection.copies.iter().map(|copy| copy.end - copy.start).sum();
                 prop_assert!(copied <= file.len() as u64);
             }

@@ -2,7 +2,7 @@
 //!
 //! Values that nobody asks for are skipped and later copied as they are, so what writers add to the format is kept.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::ParquetError;
 
@@ -84,6 +84,16 @@ impl<'a> Cursor<'a> {
     pub(super) fn integer(&mut self) -> Result<i64, ParquetError> {
         let number = self.unsigned()?;
         Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+    }
+
+    /// A text; bytes that are none are replaced.
+    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, ParquetError> {
+        let length = self.unsigned()?;
+        let from = self.at;
+        self.advance(length)?;
+        Ok(String::from_utf8_lossy(
+            self.bytes.get(from..self.at).unwrap_or_default(),
+        ))
     }
 
     /// The type of a list's elements, and their number: at most as many as there are bytes left.

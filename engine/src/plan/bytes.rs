@@ -6,8 +6,8 @@
 //!
 //! Kinds are added, never changed: a worker that does not know one says so, and reads nothing. The first three are those of
 //! files that are given as they are, and of lines by bytes. `FORMATTED` has a format, a way to cut, and of each file what was
-//! found in it: the length of the header and where partitions begin, as differences; or the number of row groups. `READS` has
-//! the lists of files that all partitions read, then the plan of the partitions.
+//! found in it: the length of the header and where partitions begin, as differences; or the number of row groups, behind the
+//! names of their columns where not all are taken. `READS` has the lists of files that all partitions read, then the plan of the partitions.
 
 use braid_crds::{limits, workflow::Format};
 use serde_json::Value;
@@ -25,6 +25,9 @@ const BY_BYTES: u8 = 2;
 const FORMATTED: u8 = 3;
 const READS: u8 = 4;
 const NUMBERS: u8 = 5;
+
+/// A way to cut files that have a format: row groups, of which some columns are taken.
+const BY_COLUMNS: u8 = 5;
 
 const FORMATS: [Option<Format>; 5] = [
     None,
@@ -64,17 +67,28 @@ fn format_byte(format: Option<Format>) -> u8 {
 }
 
 fn encode_files(plan: &FilePlan, bytes: &mut Vec<u8>) {
+    let columns = match &plan.found {
+        Found::RowGroups { columns, .. } => columns.as_slice(),
+        Found::Nothing | Found::Records(_) => &[],
+    };
     let (way, unit) = match plan.split {
         Split::Files(unit) => (BY_FILES, unit),
         Split::Bytes(unit) => (BY_BYTES, unit),
         Split::Rows(unit) => (3, unit),
-        Split::RowGroups(unit) => (4, unit),
+        Split::RowGroups(unit) if columns.is_empty() => (4, unit),
+        Split::RowGroups(unit) => (BY_COLUMNS, unit),
     };
     match (plan.format, way) {
         (None, BY_FILES) | (Some(Format::Text), BY_BYTES) => bytes.push(way),
         _ => bytes.extend([FORMATTED, format_byte(plan.format), way]),
     }
     varint::put(bytes, u128::from(unit));
+    if way == BY_COLUMNS {
+        varint::put(bytes, columns.len() as u128);
+        for column in columns {
+            varint::put_text(bytes, column);
+        }
+    }
     encode_list(&plan.files, bytes, |place, bytes| match &plan.found {
         Found::Nothing => {}
         Found::Records(records) => {
@@ -87,7 +101,7 @@ fn encode_files(plan: &FilePlan, bytes: &mut Vec<u8>) {
                 before = *start;
             }
         }
-        Found::RowGroups(groups) => {
+        Found::RowGroups { groups, .. } => {
             let Some(groups) = groups.get(place) else { return };
             varint::put(bytes, u128::from(*groups));
         }
@@ -190,24 +204,39 @@ fn decode_files(format: Option<Format>, way: u8, reader: &mut Reader<'_>, left: 
         BY_FILES => Split::Files(unit),
         BY_BYTES => Split::Bytes(unit),
         3 => Split::Rows(unit),
-        4 => Split::RowGroups(unit),
+        4 | BY_COLUMNS => Split::RowGroups(unit),
         _ => return Err(ReadError::Number.into()),
     };
     let mut found = match FilePlan::needs(format, split) {
         super::Needs::Nothing => Found::Nothing,
         super::Needs::Records => Found::Records(Vec::new()),
-        super::Needs::RowGroups => Found::RowGroups(Vec::new()),
+        super::Needs::RowGroups => Found::RowGroups {
+            groups: Vec::new(),
+            columns: if way == BY_COLUMNS {
+                decode_columns(reader)?
+            } else {
+                Vec::new()
+            },
+        },
     };
     let mut cuts = 0_usize;
     let files = decode_list(reader, left, |reader, size| {
         match &mut found {
             Found::Nothing => {}
             Found::Records(all) => all.push(decode_records(reader, size, &mut cuts)?),
-            Found::RowGroups(groups) => groups.push(reader.narrow()?),
+            Found::RowGroups { groups, .. } => groups.push(reader.narrow()?),
         }
         Ok(())
     })?;
     FilePlan::with(files, format, split, found).map(Plan::from)
+}
+
+fn decode_columns(reader: &mut Reader<'_>) -> Result<Vec<String>, PlanError> {
+    let count: usize = reader.narrow()?;
+    if count == 0 || count > limits::COLUMNS {
+        return Err(ReadError::Number.into());
+    }
+    (0..count).map(|_| Ok(reader.text()?.into())).collect()
 }
 
 fn decode_records(reader: &mut Reader<'_>, size: u64, cuts: &mut usize) -> Result<Records, PlanError> {

@@ -83,7 +83,12 @@ pub enum Found {
     /// Where their partitions begin: by rows, and CSV by bytes.
     Records(Vec<Records>),
     /// How many row groups they have.
-    RowGroups(Vec<u32>),
+    RowGroups {
+        /// Of each.
+        groups: Vec<u32>,
+        /// The columns that are taken of them, which each file has; empty: all.
+        columns: Vec<String>,
+    },
 }
 
 /// What a partition of a plan is.
@@ -117,6 +122,8 @@ pub enum Partition<'a> {
         file: &'a PlannedFile,
         /// Which.
         groups: Range<u32>,
+        /// The columns that are taken of them; empty: all.
+        columns: &'a [String],
     },
     /// One value.
     Item(&'a Value),
@@ -248,7 +255,9 @@ impl FilePlan {
                 }
                 Cover::counted(split, records.iter().map(|records| records.starts.len() as u64))?
             }
-            (Found::RowGroups(groups), Needs::RowGroups) if groups.len() == files.len() => {
+            (Found::RowGroups { groups, columns }, Needs::RowGroups)
+                if groups.len() == files.len() && columns.len() <= limits::COLUMNS =>
+            {
                 let Split::RowGroups(unit @ 1..) = split else {
                     return Err(CoverError::NoSplit.into());
                 };
@@ -317,13 +326,14 @@ impl FilePlan {
                             end: records.starts.get(part + 1).copied().unwrap_or(file.size),
                         })
                     }
-                    (Found::RowGroups(groups), Split::RowGroups(unit)) => {
+                    (Found::RowGroups { groups, columns }, Split::RowGroups(unit)) => {
                         let all = *groups.get(place)?;
                         let first = u32::try_from(unit.checked_mul(part as u64)?).ok()?;
                         let unit = u32::try_from(unit).unwrap_or(u32::MAX);
                         Some(Partition::RowGroups {
                             file,
                             groups: first..first.saturating_add(unit).min(all),
+                            columns,
                         })
                     }
                     _ => None,

@@ -53,7 +53,10 @@ fn file_plan() -> impl Strategy<Value = FilePlan> {
     (files(), format_and_split, looks).prop_map(|(files, (format, split), looks)| {
         let found = match FilePlan::needs(format, split) {
             Needs::Nothing => Found::Nothing,
-            Needs::RowGroups => Found::RowGroups(looks.iter().map(|(n, _)| n % 100).take(files.len()).collect()),
+            Needs::RowGroups => Found::RowGroups {
+                groups: looks.iter().map(|(n, _)| n % 100).take(files.len()).collect(),
+                columns: looks.iter().take(files.len() % 4).map(|(n, _)| n.to_string()).collect(),
+            },
             Needs::Records => Found::Records(
                 files
                     .iter()
@@ -317,7 +320,10 @@ fn what_was_found_must_go_with_the_files() {
     }
     let none = FilePlan::new(vec![file("a", 10, 1)], Some(Format::Csv), Split::Rows(1));
     assert_eq!(none, Err(PlanError::Found));
-    let groups = Found::RowGroups(vec![5]);
+    let groups = Found::RowGroups {
+        groups: vec![5],
+        columns: vec!["a".into()],
+    };
     let plan = FilePlan::with(
         vec![file("a", 10, 1)],
         Some(Format::Parquet),

@@ -26,7 +26,7 @@ pub(super) const CHUNK: usize = 1 << 20;
 pub(super) fn into(
     files: &[PlannedFile],
     format: Option<Format>,
-    split: Split,
+    (split, columns): (Split, &[String]),
     ground: &Ground,
     stop: &AtomicBool,
 ) -> Result<Found, PlanningError> {
@@ -52,10 +52,13 @@ pub(super) fn into(
                 if stop.load(Ordering::Relaxed) {
                     return Err(PlanningError::Cut);
                 }
-                groups.push(rowgroups::count(file, &checked(ground, file)?)?);
+                groups.push(rowgroups::count(file, &checked(ground, file)?, columns)?);
                 is_planned(ground, file)?;
             }
-            Ok(Found::RowGroups(groups))
+            Ok(Found::RowGroups {
+                groups,
+                columns: columns.to_vec(),
+            })
         }
         (Needs::Nothing, ..) => Ok(Found::Nothing),
         (Needs::Records, ..) => Err(CoverError::NoSplit.into()),

@@ -140,8 +140,12 @@ pub fn words(partition: &Partition<'_>) -> String {
             start,
             end,
         } => format!("{}, bytes {start}-{end} behind the header of {header}", file.path),
-        Partition::RowGroups { file, groups } => {
-            format!("{}, row groups {}-{}", file.path, groups.start, groups.end)
+        Partition::RowGroups { file, groups, columns } => {
+            let of = match columns {
+                [] => String::new(),
+                columns => format!(" of {}", columns.join(", ")),
+            };
+            format!("{}, row groups {}-{}{of}", file.path, groups.start, groups.end)
         }
         Partition::Item(item) => item.to_string(),
     }

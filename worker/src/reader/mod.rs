@@ -154,9 +154,9 @@ impl Reader {
                 };
                 Ok(one(file, data))
             }
-            Some(Partition::RowGroups { file, groups }) => {
+            Some(Partition::RowGroups { file, groups, columns }) => {
                 let opened = checked(ground, file)?;
-                Ok(one(file, self.footers.select(file, opened, groups)?))
+                Ok(one(file, self.footers.select(file, opened, groups, columns)?))
             }
             Some(Partition::Item(_)) | None => Err(InputError::NoPartition(partition)),
         }

@@ -1,4 +1,4 @@
-//! Row groups of Parquet files, as files of their own: parts of the old file between a head and a new footer.
+//! Row groups of Parquet files, or some columns of them, as files of their own: parts of the old file between a head and a new footer.
 
 use std::{
     fs::File,
@@ -51,10 +51,17 @@ impl Footers {
         Ok(footer)
     }
 
-    /// A file of some row groups.
-    pub(crate) fn select(&self, planned: &PlannedFile, file: File, groups: Range<u32>) -> Result<Data, InputError> {
+    /// A file of some row groups, with some columns or all.
+    pub(crate) fn select(
+        &self,
+        planned: &PlannedFile,
+        file: File,
+        groups: Range<u32>,
+        columns: &[String],
+    ) -> Result<Data, InputError> {
         let footer = self.get(planned, &file)?;
-        let Selection { head, copies, tail, .. } = footer.select(groups).map_err(|error| wrong(planned, error))?;
+        let selection = footer.select(groups, columns).map_err(|error| wrong(planned, error))?;
+        let Selection { head, copies, tail, .. } = selection;
         let file = Arc::new(file);
         let mut parts = vec![Data::Bytes(Bytes::from_static(head))];
         parts.extend(copies.into_iter().map(|copy| Data::File {
@@ -67,11 +74,15 @@ impl Footers {
     }
 }
 
-/// Reads the footer of a file, and how many row groups it has; each of them is known to be there.
-pub(crate) fn count(planned: &PlannedFile, file: &File) -> Result<u32, InputError> {
+/// Reads the footer of a file, and how many row groups it has; each of them is known to be there, and so are the columns.
+pub(crate) fn count(planned: &PlannedFile, file: &File, columns: &[String]) -> Result<u32, InputError> {
     let footer = read(planned, file)?;
+    // Also of a file that has none.
+    footer.select(0..0, columns).map_err(|error| wrong(planned, error))?;
     for group in 0..footer.groups() {
-        footer.select(group..group + 1).map_err(|error| wrong(planned, error))?;
+        footer
+            .select(group..group + 1, columns)
+            .map_err(|error| wrong(planned, error))?;
     }
     Ok(footer.groups())
 }

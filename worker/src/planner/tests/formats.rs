@@ -386,4 +386,18 @@ fn row_groups_come_as_files_of_their_own() {
         let plan = bench.plan("p.parquet", CardFormat::Parquet, &split).unwrap();
         assert_eq!(plan.partitions(), groups);
     }
+    // Of each a column: less, and asked for another one it says what it has.
+    let columns = |name: &str| FilesSource {
+        columns: vec![name.to_owned()],
+        ..split.clone()
+    };
+    let plan = bench.plan("*.parquet", CardFormat::Parquet, &columns("id")).unwrap();
+    for (part, all) in bench.parts(&plan).iter().zip(&parts) {
+        assert!(part.len() < all.len(), "{} of {}", part.len(), all.len());
+        let bench = Bench::new(&[("p.parquet", part)]);
+        let error = bench
+            .plan("p.parquet", CardFormat::Parquet, &columns("name"))
+            .unwrap_err();
+        assert!(error.to_string().contains(r#"no column "name"; it has id"#), "{error}");
+    }
 }
