@@ -52,10 +52,21 @@ pub(super) fn is_name(name: &str) -> bool {
 impl Folder {
     /// Opens the directory of data; makes it if it is not there. In a pod its first name is that of a volume, which is there.
     pub(super) fn root(ground: &Ground, directory: &Path) -> io::Result<Self> {
+        Self::open_root(ground, directory, true)
+    }
+
+    /// The same, of data that are only read: a directory that is not there is an error.
+    pub(super) fn find(ground: &Ground, directory: &Path) -> io::Result<Self> {
+        Self::open_root(ground, directory, false)
+    }
+
+    fn open_root(ground: &Ground, directory: &Path, make: bool) -> io::Result<Self> {
         match ground {
             Ground::Open(base) => {
                 let whole = base.join(directory);
-                std::fs::create_dir_all(&whole)?;
+                if make {
+                    std::fs::create_dir_all(&whole)?;
+                }
                 Ok(Self(OwnedFd::from(File::open(whole)?)))
             }
             Ground::Confined(_) => {
@@ -66,20 +77,20 @@ impl Folder {
                 ) else {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidInput,
-                        "in a pod data can only be written below their volume; name one under files.volume",
+                        "in a pod data can only be below a volume; name one under files.volume",
                     ));
                 };
                 let opened = ground.open(Path::new(volume)).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => io::Error::new(
                         io::ErrorKind::InvalidInput,
-                        "in a pod data can only be written to a volume; name one under files.volume",
+                        "in a pod data can only be on a volume; name one under files.volume",
                     ),
                     _ => error,
                 })?;
                 let mut folder = Self(OwnedFd::from(opened));
                 for part in parts {
                     let name = part.as_os_str().to_str().ok_or(io::ErrorKind::InvalidFilename)?;
-                    folder = folder.make(name)?;
+                    folder = if make { folder.make(name)? } else { folder.below(name)? };
                 }
                 Ok(folder)
             }

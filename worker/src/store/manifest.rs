@@ -89,16 +89,22 @@ pub(crate) fn list(ground: &Ground, url: &str, uid: &str, by: &WrittenBy) -> Res
         path: path.display().to_string(),
         problem: error.to_string(),
     };
-    let manifests = Folder::root(ground, &directory)
-        .and_then(
-            |root| match root.walk([OWN, PUBLISHED, uid, &by.step, &by.data], false) {
-                // The step wrote nothing.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(error),
-                Ok(folder) => read_all(&folder),
-            },
-        )
-        .map_err(|error| unreadable(&directory, &error))?;
+    let published = Folder::find(ground, &directory)
+        .and_then(|root| root.walk([OWN, PUBLISHED, uid, &by.step, &by.data], false))
+        .and_then(|folder| read_all(&folder));
+    let manifests = match published {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && by.published => {
+            let lost = format!(
+                "step {} has published files there, and none of its lists is to be seen here; all nodes must see the same volume",
+                by.step
+            );
+            return Err(unreadable(&directory, &lost));
+        }
+        // The step wrote nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(unreadable(&directory, &error)),
+        Ok(manifests) => manifests,
+    };
     let mut files = Vec::new();
     for listed in manifests.into_iter().flat_map(|manifest| manifest.files) {
         let path = directory.join(&listed.path);

@@ -4,6 +4,7 @@ use std::io;
 
 use braid_crds::worker::{Fatal, Publication, Written};
 use braid_engine::settlement::cut;
+use nix::errno::Errno;
 
 use super::{
     ATTEMPTS, OWN, PUBLISHED, Store, Target,
@@ -220,15 +221,30 @@ fn failed(target: &Target, source: io::Error) -> PublishError {
             | io::ErrorKind::TooManyLinks
     );
     if for_ever {
-        let message = format!(
-            "{}: {source} (publishing needs a file system with hard links)",
-            target.data
-        );
+        let message = format!("{}: {source}{}", target.data, advice(&source));
         return PublishError::Never(fatal("NotPublished", &message));
     }
     PublishError::Again {
         data: target.data.clone(),
         source,
+    }
+}
+
+/// What can be done about it.
+fn advice(error: &io::Error) -> &'static str {
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
+        (_, Some(Errno::EACCES)) => {
+            "; workers must be able to write there: in a cluster user 65532, or a group that the pool's template gives them, \
+             securityContext.fsGroup"
+        }
+        (
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::CrossesDevices,
+            _,
+        ) => "; publishing needs a file system with hard links",
+        _ => "",
     }
 }
 

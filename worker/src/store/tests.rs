@@ -91,6 +91,7 @@ fn listed(ground: &Ground, url: &str, data: &str) -> Vec<(String, u64)> {
     let by = WrittenBy {
         step: "make".into(),
         data: data.into(),
+        published: false,
     };
     let files = list(ground, url, UID, &by).unwrap();
     files.into_iter().map(|file| (file.path.into(), file.size)).collect()
@@ -141,10 +142,21 @@ fn only_what_was_counted_is_seen_however_often_it_is_published() {
         [(names[0].into(), 4), (names[1].into(), 6), (names[2].into(), 4)]
     );
     assert_eq!(listed(&ground, "out/a", "c"), []);
+    // Who only looks makes nothing.
+    assert_eq!(listed(&ground, "out/never", "a"), []);
+    assert!(!folder.path().join("out/never").exists());
+    let elsewhere = WrittenBy {
+        step: "make".into(),
+        data: "a".into(),
+        published: true,
+    };
+    let error = list(&ground, "out/never", UID, &elsewhere).unwrap_err().to_string();
+    assert!(error.contains("all nodes must see the same volume"), "{error}");
     fs::write(a.join("one.txt"), "longer than it was").unwrap();
     let by = WrittenBy {
         step: "make".into(),
         data: "a".into(),
+        published: true,
     };
     assert!(
         list(&ground, "out/a", UID, &by)
