@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, env, path::Path};
 
 use braid_cli::manifest;
 use braid_crds::{Workflow, worker::Card, workflow::Step};
-use braid_engine::{card, expr::Scope, params};
+use braid_engine::{card, expr::Scope, items, params};
 use braid_worker::{ground::Ground, survey};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ struct Side {
 
 /// Plans a workflow and prints what would be.
 pub fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
-    let mut workflow = match run::read(&args.file)? {
+    let mut workflow = match run::read(&args.file, &args.params)? {
         Ok(workflow) => workflow,
         Err(problems) => {
             for problem in &problems {
@@ -127,9 +127,16 @@ fn of_step(workflow: &Workflow, step: &Step, scope: &Scope, ground: &Ground, fir
             }
             Err(error) => planned.problem = Some(error.to_string()),
         }
-    } else if let Some(items) = over.and_then(|over| over.items.as_ref()) {
-        planned.partitions = Some(items.len() as u64);
-        planned.first = items.iter().take(first).map(ToString::to_string).collect();
+    } else if over.is_some_and(|over| over.items_from.is_some()) {
+        planned.later = true;
+    } else if let Some(items) = over.and_then(|over| items::of(over, Scope::default)) {
+        match items {
+            Ok(items) => {
+                planned.partitions = Some(items.len() as u64);
+                planned.first = items.iter().take(first).map(ToString::to_string).collect();
+            }
+            Err(error) => planned.problem = Some(error.to_string()),
+        }
     } else if let Some(range) = over.and_then(|over| over.range.as_ref()) {
         let span = u64::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
         planned.partitions = Some(span.div_ceil(range.step.unsigned_abs().max(1)));
@@ -163,14 +170,23 @@ fn cut(step: &Step) -> String {
         return "one partition".into();
     };
     let Some(data) = &over.data else {
-        return if over.items.is_some() { "items" } else { "a range" }.into();
+        return match (&over.items, &over.items_from, &over.matrix) {
+            (Some(_), ..) => "items",
+            (_, Some(_), _) => "what itemsFrom gives",
+            (.., Some(_)) => "a matrix",
+            (None, None, None) => "a range",
+        }
+        .into();
     };
     let split = over.split.clone().unwrap_or_default();
     let by = [
         split.files.map(|n| format!("files: {n}")),
         split.bytes.map(|n| format!("bytes: {n}")),
         split.rows.map(|n| format!("rows: {n}")),
-        split.row_groups.map(|n| format!("rowGroups: {n}")),
+        split.row_groups.map(|n| match split.columns.as_slice() {
+            [] => format!("rowGroups: {n}"),
+            columns => format!("rowGroups: {n} of {}", text::printable(&columns.join(", "))),
+        }),
         split
             .keys
             .map(|keys| format!("the key {} into {}", text::printable(&keys.by), keys.into)),
@@ -200,7 +216,8 @@ fn lines(planned: &Planned) -> Vec<String> {
         lines.push(format!("  cannot be planned: {}", text::printable(problem)));
     }
     if planned.later {
-        lines.push("  known only when it starts:".into());
+        let colon = if planned.first.is_empty() { "" } else { ":" };
+        lines.push(format!("  known only when it starts{colon}"));
     }
     let some = planned.first.iter().enumerate();
     lines.extend(some.map(|(number, what)| {

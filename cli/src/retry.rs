@@ -80,7 +80,7 @@ fn asked(workflow: &Workflow) -> Result<(Value, String), Failure> {
     if workflow.spec.cancel {
         return Err(
             Failure::usage(format!("{name} was cancelled, which cannot be taken back"))
-                .help("create another run of it"),
+                .help("create another run of it; in a cluster `braid retry NAME --new` takes over what it has counted"),
         );
     }
     if status.started_at.is_none() {

@@ -29,7 +29,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit, Failure> {
             "--timeout goes with --watch or --wait: without them nothing is waited for",
         ));
     }
-    let mut workflow = match read(&args.file)? {
+    let mut workflow = match read(&args.file, &args.params)? {
         Ok(workflow) => workflow,
         Err(problems) => {
             for problem in &problems {

@@ -67,31 +67,35 @@ impl Where {
 
 /// Which cluster, as whom: as `kubectl` has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// The namespace [default: that of the context]
-    #[arg(short, long)]
+    #[arg(help_heading = "Cluster", short, long)]
     pub namespace: Option<String>,
     /// The context of the kubeconfig [default: its current one]
-    #[arg(long)]
+    #[arg(help_heading = "Cluster", long)]
     pub context: Option<String>,
     /// The kubeconfig [default: those in $KUBECONFIG, else ~/.kube/config, else the pod's own account]
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Cluster", long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The cluster of the kubeconfig [default: that of the context]
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Cluster", long, value_name = "NAME")]
     pub cluster: Option<String>,
     /// The user of the kubeconfig [default: that of the context]
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Cluster", long, value_name = "NAME")]
     pub user: Option<String>,
     /// Act as this user, if you may
-    #[arg(long = "as", value_name = "USER")]
+    #[arg(help_heading = "Cluster", long = "as", value_name = "USER")]
     pub impersonate: Option<String>,
     /// Act as a member of this group; may be given several times
-    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    #[arg(
+        help_heading = "Cluster",
+        long = "as-group",
+        value_name = "GROUP",
+        requires = "impersonate"
+    )]
     pub impersonate_groups: Vec<String>,
     /// How long one request may take [default: 30s]
-    #[arg(long, value_name = "TIME")]
+    #[arg(help_heading = "Cluster", long, value_name = "TIME")]
     pub request_timeout: Option<Duration>,
 }
 

@@ -59,13 +59,24 @@ type Checked<T> = Result<T, Vec<Problem>>;
 /// Checks manifests. Building one compiles the definitions, so one is used for many files.
 pub struct Linter {
     definitions: Definitions,
+    given: Vec<String>,
 }
 
 impl Linter {
     /// Compiles the definitions of all kinds.
     pub fn new() -> Result<Self, BuildError> {
         let definitions = Definitions::new(&braid_crds::definitions())?;
-        Ok(Self { definitions })
+        Ok(Self {
+            definitions,
+            given: Vec::new(),
+        })
+    }
+
+    /// As if params had these values, `NAME=VALUE`: they need neither one nor a default in the file.
+    #[must_use]
+    pub fn giving(mut self, params: &[String]) -> Self {
+        params.clone_into(&mut self.given);
+        self
     }
 
     /// Reads and checks a file, or standard input if it is named `-`. Gives its workflows when nothing is wrong.
@@ -136,7 +147,8 @@ impl Linter {
     }
 
     fn document(&self, sheet: &mut Sheet<'_>) -> Option<Workflow> {
-        let value = sheet.document.to_json();
+        let mut value = sheet.document.to_json();
+        manifest::preset(&mut value, &self.given);
         if !value.is_object() {
             sheet.add("", "a manifest is a map with apiVersion, kind, metadata and spec", "");
             return None;

@@ -27,7 +27,34 @@ pub(super) fn of(refusal: &Refusal, value: Option<&Value>) -> (String, String) {
     {
         return (message, help);
     }
-    (plain(message, &refusal.path), String::new())
+    let help = value.and_then(|value| meant(message, value)).unwrap_or_default();
+    (plain(message, &refusal.path), help)
+}
+
+/// What may have been meant by a value of another type, or by one that is not among those that there are.
+fn meant(message: &str, value: &Value) -> Option<String> {
+    let wanted = |kind: &str| message.contains(&format!("must be of type {kind}:"));
+    match value {
+        Value::Number(number) if wanted("string") => Some(format!(
+            "write a text: \"{number}\", or of a duration {number}s, with its unit"
+        )),
+        Value::String(text) if wanted("integer") && text.parse::<i64>().is_ok() => {
+            Some(format!("write {text}, without quotes"))
+        }
+        Value::String(text)
+            if wanted("boolean") && matches!(text.as_str(), "true" | "false" | "yes" | "no" | "on" | "off") =>
+        {
+            Some("write true or false, without quotes".to_owned())
+        }
+        Value::String(text) => {
+            let (_, supported) = message.split_once("supported values: ")?;
+            let supported: Vec<&str> = supported.split(", ").map(|name| name.trim_matches('"')).collect();
+            let same = supported.iter().find(|name| name.eq_ignore_ascii_case(text)).copied();
+            let near = same.or_else(|| nearest(text, supported.iter().copied()))?;
+            Some(format!("did you mean {near}?"))
+        }
+        _ => None,
+    }
 }
 
 fn unknown(path: &str, known: &[String]) -> (String, String) {
@@ -40,6 +67,9 @@ fn unknown(path: &str, known: &[String]) -> (String, String) {
     (format!("there is no field {name:?}"), help)
 }
 
+/// The pattern of `function`.
+const FUNCTION: &str =
+    r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$";
 /// The pattern of `parallelism`.
 const PARALLELISM: &str = r"^([1-9][0-9]{0,5}|\$\(.*\))$";
 
@@ -72,6 +102,10 @@ fn pattern(message: &str, text: &str) -> Option<(String, String)> {
         PARALLELISM => (
             "no number of partitions",
             "write a number, or an expression that gives one: $(params.n)",
+        ),
+        FUNCTION => (
+            "no function of a module",
+            "write MODULE:NAME, for example prices:convert",
         ),
         pattern if pattern.starts_with("^p(") => (
             "no quantile",

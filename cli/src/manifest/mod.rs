@@ -14,7 +14,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Options, UserMessageFormatter, bud
 mod params;
 mod tree;
 
-pub use params::{OverrideError, override_params};
+pub use params::{OverrideError, override_params, preset};
 pub use tree::{Kind, Node};
 
 /// Bytes of a manifest.

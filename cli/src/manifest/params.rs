@@ -1,10 +1,11 @@
 //! Params given on the command line.
 
-use braid_crds::Workflow;
+use braid_crds::{Workflow, workflow::Param};
 use braid_engine::{
     params::{self, ParamError},
     suggest::nearest,
 };
+use serde_json::Value;
 
 /// Why `-p` does not fit the workflow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,28 @@ pub enum OverrideError {
     /// A value that does not fit.
     #[error("-p {0}")]
     Value(#[from] ParamError),
+}
+
+/// Puts values from `NAME=VALUE` texts into a document before it is checked: a param may have nothing else. What does not fit is left to
+/// [`override_params`], which tells it.
+pub fn preset(document: &mut Value, given: &[String]) {
+    let params = document.pointer_mut("/spec/params").and_then(Value::as_array_mut);
+    for param in params.into_iter().flatten() {
+        let Ok(declared) = serde_json::from_value::<Param>(param.clone()) else {
+            continue;
+        };
+        let text = given.iter().filter_map(|text| text.split_once('='));
+        let text = text
+            .filter(|(name, _)| *name == declared.name)
+            .map(|(_, text)| text)
+            .next();
+        if let Some(text) = text
+            && let Ok(value) = params::parse(&declared, text)
+            && let Some(param) = param.as_object_mut()
+        {
+            param.insert("value".to_owned(), value);
+        }
+    }
 }
 
 /// Sets params from `NAME=VALUE` texts: by the param's type, JSON for lists and objects.

@@ -52,7 +52,7 @@ pub const INTERRUPTED: &str = "braid.dev/interrupted";
 
 /// Runs a workflow to its end.
 pub async fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let mut workflow = match read(&args.file)? {
+    let mut workflow = match read(&args.file, &args.params)? {
         Ok(workflow) => workflow,
         Err(problems) => {
             for problem in &problems {
@@ -250,9 +250,13 @@ fn unused(workflow: &Workflow) -> Option<&'static str> {
     }
 }
 
-/// The one workflow of a file, or what is wrong with it. Whatever else a file holds would be forgotten, so it holds nothing else.
-pub fn read(file: &Path) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
-    let (mut workflows, documents) = match Linter::new().map_err(Failure::unreachable)?.counted(file) {
+/// The one workflow of a file with params `NAME=VALUE`, or what is wrong with it. Whatever else a file holds would be forgotten, so it holds nothing else.
+pub fn read(file: &Path, params: &[String]) -> Result<Result<Workflow, Vec<Problem>>, Failure> {
+    let (mut workflows, documents) = match Linter::new()
+        .map_err(Failure::unreachable)?
+        .giving(params)
+        .counted(file)
+    {
         Ok(read) => read,
         Err(problems) => return Ok(Err(problems)),
     };

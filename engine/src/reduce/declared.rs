@@ -332,8 +332,20 @@ impl Declared {
 fn bad_of(result: &str, text: Text<'_>, needed: Needed) -> ReduceError {
     ReduceError::BadResult {
         result: result.to_owned(),
-        found: text.kind(),
+        found: found(text, needed),
         needed,
+    }
+}
+
+/// What was given, in words: of a list the element that is no number, where it must be numbers.
+fn found(text: Text<'_>, needed: Needed) -> String {
+    let whole = text.kind();
+    if !matches!(needed, NUMBERS | MEAN) || !whole.starts_with("a list") {
+        return whole;
+    }
+    match each(text).find(|element| element.number().is_none()) {
+        Some(wrong) => format!("{whole} with {} in it", wrong.kind()),
+        None => whole,
     }
 }
 

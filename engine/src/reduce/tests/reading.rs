@@ -59,6 +59,16 @@ fn a_bare_map_will_do_for_one_keyed_result() {
 }
 
 #[test]
+fn a_list_tells_which_of_its_elements_is_wrong() {
+    let mut fold = Fold::new(&[declare("n", Reduce::Quantiles, false)]);
+    let error = add(&mut fold, 0, r#"{"n": [1, "2.50", 3]}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the result n is a list with the text "2.50" in it; it must be a number or a list of numbers"#
+    );
+}
+
+#[test]
 fn wrong_results_are_named() {
     let mut several = Fold::new(&declared(&every()));
     for (given, message) in [

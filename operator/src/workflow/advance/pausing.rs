@@ -52,7 +52,10 @@ pub(super) fn too_many(spec: &Step, step: &mut StepStatus) {
     let limit = tolerated(spec, total).saturating_add(step.accepted);
     let found = (failed > limit).then(|| Fatal {
         reason: TOO_MANY.into(),
-        message: format!("{failed} partitions failed, {limit} may"),
+        message: match failed {
+            1 => format!("1 partition failed, {limit} may"),
+            _ => format!("{failed} partitions failed, {limit} may"),
+        },
     });
     match (on_failure, found) {
         (OnFailure::Fail, found) => step.stopping = found,

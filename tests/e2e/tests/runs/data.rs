@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use braid_e2e::Home;
+use braid_e2e::{Home, root};
 use serde_json::json;
 
 fn seen(home: &Home, step: &str) -> Vec<String> {
@@ -142,6 +142,32 @@ fn side_inputs_are_there_for_every_kind_of_partition_and_sent_once() {
     directories.dedup();
     // One for each of the two workers.
     assert!(directories.len() <= 2, "{directories:?}");
+}
+
+/// A param that has neither a value nor a default is one that has to be given.
+#[test]
+fn what_is_given_counts_before_the_file_is_checked() {
+    let home = Home::default();
+    let file = root().join("examples/matrix.yaml");
+    let (code, out) = home.braid(&["plan", file.to_str().unwrap()]);
+    assert!(code == 0 && out.contains("areas: a matrix: 10 partitions"), "{out}");
+    assert!(
+        out.contains("halves: what itemsFrom gives\n  known only when it starts"),
+        "{out}"
+    );
+    let spec = json!({
+        "params": [{"name": "least", "type": "Integer"}],
+        "steps": [{
+            "name": "one",
+            "run": {"script": r#"echo "$BRAID_PARAM_LEAST" > "$BRAID_RESULTS""#},
+            "results": [{"name": "n", "reduce": "Sum"}],
+        }],
+    });
+    let file = home.workflow("asks", &spec);
+    let ended = home.run(&file, &["-p", "least=7"]).exits(0);
+    assert_eq!(&json!(7), &ended.results("one")["n"]);
+    let ended = home.run(&file, &[]).exits(2);
+    assert!(ended.err.contains("give one with -p least=..."), "{}", ended.err);
 }
 
 #[test]
