@@ -9,7 +9,7 @@ use std::{
 use braid_crds::Worker;
 use braid_sync::{
     Clock,
-    observer::{Observer, Patience, sightings},
+    observer::{self, Observer, Patience, sightings},
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
@@ -146,5 +146,5 @@ impl Leases {
 }
 
 fn key(worker: &Worker) -> String {
-    worker.name_any()
+    observer::key(&worker.metadata).unwrap_or_default()
 }

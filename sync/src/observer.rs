@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, api::ListParams};
 
 use crate::{
@@ -56,7 +56,7 @@ impl Patience {
 /// A worker's Lease as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// The Lease's name, which is the worker's.
+    /// Namespace and name of the Lease, which are the worker's: names alone may be equal.
     pub name: String,
     /// Changes whenever the Lease does: its uid and its resource version.
     pub mark: String,
@@ -77,7 +77,7 @@ pub async fn sightings(
         .into_iter()
         .filter_map(|lease| {
             Some(Sighting {
-                name: lease.metadata.name?,
+                name: key(&lease.metadata)?,
                 mark: format!(
                     "{}/{}",
                     lease.metadata.uid.unwrap_or_default(),
@@ -86,6 +86,13 @@ pub async fn sightings(
             })
         })
         .collect())
+}
+
+/// The name by which an [`Observer`] knows a worker, from the metadata of its Lease or of itself. `None`: it has none.
+#[must_use]
+pub fn key(metadata: &ObjectMeta) -> Option<String> {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    Some(format!("{namespace}/{}", metadata.name.as_ref()?))
 }
 
 #[derive(Clone, Debug)]

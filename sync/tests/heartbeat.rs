@@ -177,6 +177,6 @@ async fn an_observer_hears_a_heartbeat_and_its_end() {
         given_up.extend(lost);
         tokio::time::sleep(patience.read_every()).await;
     }
-    assert_eq!(given_up, ["w"]);
+    assert_eq!(given_up, ["default/w"]);
     task.await.unwrap().unwrap();
 }
