@@ -14,6 +14,7 @@
 pub mod duration;
 pub mod ids;
 pub mod intervals;
+pub mod labels;
 pub mod limits;
 mod parallelism;
 pub mod plan;
@@ -29,7 +30,9 @@ pub use ids::{CardDigest, Cursor, PartitionRange, PlanDigest, Round, ShardId, St
 pub use intervals::Intervals;
 pub use parallelism::Parallelism;
 pub use plan::{Plan, PlanSpec};
-pub use pool::{DataVolume, PodClass, WorkerPool, WorkerPoolSpec, WorkerPoolStatus};
+pub use pool::{
+    AllowedFrom, AllowedNamespaces, AllowedRuns, DataVolume, PodClass, WorkerPool, WorkerPoolSpec, WorkerPoolStatus,
+};
 pub use quantity::{ByteSize, CountOrPercent};
 pub use status::{StepStatus, WorkflowStatus};
 pub use worker::{Worker, WorkerSpec, WorkerStatus};
@@ -43,12 +46,12 @@ pub const VERSION: &str = "v1alpha1";
 pub const STATUS_FORMAT: i32 = 1;
 /// Versions of the operator-worker protocol that this build speaks, both ends included: raised when workers of the version before could
 /// not read what they are given, or would read something else. 2 has functions, programs that live on, formats and all reducers in cards; 3 has
-/// shuffles, results that are written, checkpoints, and the first run of all.
-pub const PROTOCOL: (i32, i32) = (3, 3);
+/// shuffles, results that are written, checkpoints, and the first run of all; 4 has runs of other namespaces.
+pub const PROTOCOL: (i32, i32) = (4, 4);
 
 /// The version of the definitions, in their annotation [`DEFINITIONS_ANNOTATION`]: raised with every change that an operator of another
 /// version could do damage by. An operator works with its own version only.
-pub const DEFINITIONS: i32 = 3;
+pub const DEFINITIONS: i32 = 4;
 /// The annotation that holds [`DEFINITIONS`].
 pub const DEFINITIONS_ANNOTATION: &str = "braid.dev/definitions";
 

@@ -84,6 +84,8 @@ pub const LIST_BYTES: usize = 64 * 1024;
 pub const POOLS: usize = 8;
 /// Bytes of the name of a `WorkerPool`: a Job's name and a pod's are made of it.
 pub const WORKER_POOL_NAME: usize = 46;
+/// Namespaces that a `WorkerPool` names as those whose runs may use it.
+pub const ALLOWED_NAMESPACES: usize = 256;
 /// Entries of a pod's lists that a workflow may give: `envFrom`, `volumeMounts`.
 pub const POD_PARTS: usize = 32;
 /// Bytes of a pod class: the template of a pool and what a program needs of its container.

@@ -6,6 +6,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,6 +57,58 @@ pub struct WorkerPoolSpec {
     /// How long steps that have not begun wait for a first worker before they fail; absent: 10m. A pool that is queued does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_deadline: Option<Duration>,
+    /// Which runs may use its workers; absent: those of its own namespace. What it allows, it allows to whoever may create a Workflow
+    /// there: their programs run in these pods. May change at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_runs: Option<AllowedRuns>,
+}
+
+/// Which runs may use the workers of a pool.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedRuns {
+    /// The namespaces that they are of.
+    pub namespaces: AllowedNamespaces,
+}
+
+/// Namespaces whose runs may use the workers of a pool. Its own is always among them.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("(self.from == 'Names') == has(self.names)", "names are given with from: Names, and with nothing else"))]
+pub struct AllowedNamespaces {
+    /// Where they are named.
+    pub from: AllowedFrom,
+    /// With `from: Names`: these, beside the pool's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::namespaces")]
+    pub names: Vec<String>,
+}
+
+/// Where the namespaces are named whose runs may use a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AllowedFrom {
+    /// The pool's own.
+    #[default]
+    Same,
+    /// All that the operator looks at.
+    All,
+    /// Those in `names`.
+    Names,
+}
+
+impl WorkerPoolSpec {
+    /// Whether runs of another namespace may use the workers of this pool.
+    #[must_use]
+    pub fn allows(&self, namespace: &str) -> bool {
+        let Some(AllowedRuns { namespaces }) = &self.allowed_runs else {
+            return false;
+        };
+        match namespaces.from {
+            AllowedFrom::Same => false,
+            AllowedFrom::All => true,
+            AllowedFrom::Names => namespaces.names.iter().any(|name| name == namespace),
+        }
+    }
 }
 
 /// What must be in a pod for a program to run in it. Steps of one class share workers; what else differs between programs goes to

@@ -27,6 +27,17 @@ pub fn any_json_map(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Names of namespaces, each once.
+pub fn namespaces(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits::ALLOWED_NAMESPACES,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+    })
+}
+
 /// `over.items`: any JSON values, a bounded number of them.
 pub fn items(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

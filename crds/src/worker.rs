@@ -143,6 +143,10 @@ pub struct RunRef {
     /// The workflow's name, to find it by.
     #[schemars(length(max = 63))]
     pub workflow: String,
+    /// The workflow's namespace, if it is another than the worker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
     /// The workflow's uid, which is what counts.
     #[schemars(length(max = 63))]
     pub uid: String,

@@ -196,7 +196,7 @@ pub struct Pool {
     /// How many workers. May change while the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<PoolWorkers>,
-    /// The workers of a standing `WorkerPool` of the run's namespace, which it shares with other runs.
+    /// The workers of a standing `WorkerPool`, which it shares with other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self == oldSelf", "workerPoolRef is immutable: create another Workflow"))]
     pub worker_pool_ref: Option<WorkerPoolRef>,
@@ -213,6 +213,10 @@ pub struct WorkerPoolRef {
     /// Its name.
     #[schemars(length(min = 1, max = 46))]
     pub name: String,
+    /// Its namespace, if it is another than the run's: its `allowedRuns` must name the run's. Absent: the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
 }
 
 /// How many workers a pool has: as many as there is something to do for, between these.

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// The container of user code.
 const MAIN: &str = "main";
+/// Sources of variables that are of the pod itself.
+const OF_THE_POD: [&str; 3] = ["fieldRef", "resourceFieldRef", "fileKeyRef"];
 /// Characters of a value that a message shows.
 const SHOWN: usize = 80;
 
@@ -97,6 +99,52 @@ pub fn difference(asked: &PodClass, pods: &PodClass) -> Option<Difference> {
     let like = pods.data.iter().find(|there| there.name == missing.name).map(volume);
     let field = format!("the volume of data {}", missing.name);
     Some(Difference::new(&field, &volume(missing), like.as_ref()))
+}
+
+/// The first thing that a step asks for by the name of an object of its own namespace; `None`: nothing. Pods of another namespace cannot have
+/// it, and what has the same name there is something else.
+#[must_use]
+pub fn bound(asked: &PodClass) -> Option<Bound> {
+    if let Some(code) = &asked.code {
+        return Some(Bound::new("code.configMapRef", &code.name.as_str().into()));
+    }
+    let is_of_the_pod = |variable: &&Value| {
+        let source = variable.get("valueFrom").and_then(Value::as_object);
+        source.is_some_and(|source| source.keys().all(|key| OF_THE_POD.contains(&key.as_str())))
+    };
+    if let Some(variable) = asked.env.iter().find(|variable| !is_of_the_pod(variable)) {
+        return Some(Bound::new("env", variable));
+    }
+    if let Some(source) = asked.env_from.first() {
+        return Some(Bound::new("envFrom", source));
+    }
+    let data = asked.data.iter().find(|data| data.volume.host_path.is_none())?;
+    let volume = serde_json::to_value(&data.volume).unwrap_or_default();
+    Some(Bound::new(&format!("the volume of data {}", data.name), &volume))
+}
+
+/// What a step asks for, which names an object of its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The field, as the step has it.
+    pub field: String,
+    /// What is asked for.
+    pub asked: String,
+}
+
+impl Bound {
+    fn new(field: &str, asked: &Value) -> Self {
+        Self {
+            field: field.to_owned(),
+            asked: shown(asked),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.asked)
+    }
 }
 
 impl Difference {
@@ -190,5 +238,53 @@ mod tests {
         assert!(difference(&class(json!({"image": "a"})), &bare).is_some());
         let of_template = class(json!({"template": {"spec": {"containers": [{"name": "main", "image": "a"}]}}}));
         assert_eq!(difference(&class(json!({"image": "a"})), &of_template), None);
+    }
+
+    #[test]
+    fn names_of_objects_are_bound_to_a_namespace() {
+        let free = [
+            json!({}),
+            json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}, "securityContext": {"runAsUser": 7}}),
+            json!({"volumeMounts": [{"name": "cache", "mountPath": "/cache"}]}),
+            json!({"env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]}),
+            json!({"data": [{"name": "texts", "volume": {"hostPath": {"path": "/x"}}}]}),
+        ];
+        for asked in free {
+            assert_eq!(bound(&class(asked.clone())), None, "{asked}");
+        }
+        let secret = json!({"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "crm", "key": "token"}}});
+        let node = json!({"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}});
+        let disk = json!({"hostPath": {"path": "/x"}});
+        let claim = json!({"persistentVolumeClaim": {"claimName": "b"}});
+        let named = [
+            (json!({"code": {"name": "words-1"}}), "code.configMapRef words-1"),
+            (json!({"env": [node, secret]}), "env {\"name\":\"TOKEN\""),
+            (
+                json!({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}]}),
+                "env {\"name\":\"A\"",
+            ),
+            // What is not known yet is not known to be of the pod.
+            (
+                json!({"env": [{"name": "A", "valueFrom": {"newKeyRef": {"name": "a"}}}]}),
+                "env ",
+            ),
+            (json!({"env": [{"name": "A"}]}), "env "),
+            (
+                json!({"envFrom": [{"secretRef": {"name": "x"}}]}),
+                "envFrom {\"secretRef\"",
+            ),
+            (
+                json!({"data": [{"name": "a", "volume": disk}, {"name": "b", "volume": claim}]}),
+                "the volume of data b {",
+            ),
+            (
+                json!({"data": [{"name": "b", "volume": {"configMap": {"name": "b"}}}]}),
+                "the volume of data b {",
+            ),
+        ];
+        for (asked, words) in named {
+            let told = bound(&class(asked.clone())).unwrap().to_string();
+            assert!(told.contains(words), "{asked}: {told}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! workers' pods are not among this process's), so whatever they had not committed is handed out anew at once.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -101,6 +102,10 @@ pub struct Settings {
     pub leader_lease: Duration,
     /// How often a run's status is written at most; often, as here it costs next to nothing.
     pub status_interval: Duration,
+    /// How often standing pools are looked over for plans of runs that are over.
+    pub sweep_interval: Duration,
+    /// The only namespaces that the operator looks at; none named: all of them.
+    pub watch: BTreeSet<String>,
     /// Faults of the API server.
     pub faults: Faults,
     /// Whether pools are as in a cluster: elastic, one for each kind of pod, and some of them standing. Else the machine is every pool.
@@ -120,6 +125,8 @@ impl Settings {
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),
             status_interval: Duration::from_millis(500),
+            sweep_interval: Duration::from_mins(1),
+            watch: BTreeSet::new(),
             faults: Faults::default(),
             pools: false,
         }
@@ -237,6 +244,8 @@ impl LocalCluster {
         options.worker_lease = self.settings.worker_lease;
         options.leader_lease = self.settings.leader_lease;
         options.status_interval = self.settings.status_interval;
+        options.sweep_interval = self.settings.sweep_interval;
+        options.watch.clone_from(&self.settings.watch);
         options.pod_classes = self.settings.pools;
         let stop = self.lead.child_token();
         let running = braid_operator::run(client, options, self.pods.clone(), self.counters.clone(), stop.clone());

@@ -2,11 +2,16 @@
 //!
 //! Ringing never waits. A bell that is full has passes enough before it, and what is missed is seen at the next look, which every pass asks for.
 
-use braid_crds::{Worker, WorkerPool, Workflow};
+use braid_crds::{Worker, WorkerPool, Workflow, worker::ShardSpec};
 use futures::channel::mpsc;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 
-use crate::{Context, counters::Kind, names, standing};
+use crate::{
+    Context,
+    counters::Kind,
+    names,
+    standing::{self, PoolKey},
+};
 
 /// Passes that may be asked for at once.
 const BELLS: usize = 1024;
@@ -54,14 +59,18 @@ impl Bells {
 impl Context {
     /// Asks for a pass over a run.
     pub(crate) fn ring_run(&self, namespace: &str, name: &str) {
-        self.rung(Kind::Workflow, namespace, name);
-        self.bells.run(namespace, name);
+        if let Some(there) = self.at(namespace) {
+            there.rung(Kind::Workflow, namespace, name);
+            there.bells.run(namespace, name);
+        }
     }
 
     /// Asks for a pass over a pool.
     pub(crate) fn ring_pool(&self, namespace: &str, name: &str) {
-        self.rung(Kind::WorkerPool, namespace, name);
-        self.bells.pool(namespace, name);
+        if let Some(there) = self.at(namespace) {
+            there.rung(Kind::WorkerPool, namespace, name);
+            there.bells.pool(namespace, name);
+        }
     }
 
     /// Rings for all whom a change of a worker concerns: its pool, if it is one that pools look at, the runs that have something on its desk,
@@ -74,23 +83,25 @@ impl Context {
         if let Some(run) = worker.labels().get(names::WORKFLOW) {
             return self.ring_run(&namespace, run);
         }
-        let mut runs: Vec<String> = worker
-            .spec
-            .shards
-            .iter()
-            .map(|shard| shard.run.workflow.clone())
-            .collect();
+        let run = |shard: &ShardSpec| {
+            let elsewhere = shard.run.namespace.as_ref();
+            (elsewhere.unwrap_or(&namespace).clone(), shard.run.workflow.clone())
+        };
+        let mut runs: Vec<(String, String)> = worker.spec.shards.iter().map(run).collect();
         if standing::occupant(worker).is_none() {
-            let on_it = self.runs_on(&namespace, &worker.spec.pool);
+            let on_it = self.runs_on(&PoolKey {
+                namespace: namespace.clone(),
+                name: worker.spec.pool.clone(),
+            });
             let going = on_it
                 .iter()
                 .filter(|run| run.status.as_ref().is_some_and(|status| !status.phase.is_terminal()));
-            runs.extend(going.map(|run| run.name_any()));
+            runs.extend(going.map(|run| (run.namespace().unwrap_or_default(), run.name_any())));
         }
         runs.sort();
         runs.dedup();
-        for run in &runs {
-            self.ring_run(&namespace, run);
+        for (namespace, run) in &runs {
+            self.ring_run(namespace, run);
         }
     }
 
@@ -98,8 +109,9 @@ impl Context {
     pub(crate) fn ring_if_gone(&self, run: &Workflow) {
         let namespace = run.namespace().unwrap_or_default();
         if !self.knows_run(&namespace, &run.name_any(), &names::uid(run)) {
-            let pools = run.spec.pools.iter().filter_map(|pool| pool.worker_pool_ref.as_ref());
-            pools.for_each(|pool| self.ring_pool(&namespace, &pool.name));
+            for pool in standing::references(run) {
+                self.ring_pool(&pool.namespace, &pool.name);
+            }
         }
     }
 }

@@ -6,14 +6,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use braid_crds::{Worker, WorkerPool, Workflow};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    core::NamespaceResourceScope,
+    Client, Resource, ResourceExt as _,
     runtime::reflector::{ObjectRef, Store},
 };
 
@@ -32,6 +31,7 @@ mod passes;
 pub mod pods;
 pub mod pool;
 pub mod probe;
+mod realms;
 pub mod results;
 pub mod runtime;
 pub mod service;
@@ -41,6 +41,7 @@ mod waiting;
 pub mod workflow;
 
 pub use counters::Counters;
+pub use realms::Realm;
 pub use runtime::{OperatorError, run};
 
 use bells::Bells;
@@ -48,6 +49,7 @@ use events::Events;
 use fresh::Fresh;
 use leases::Leases;
 use pods::PodSource;
+use realms::Realms;
 use stages::Stage;
 use waiting::Waiting;
 
@@ -75,6 +77,8 @@ pub struct Options {
     pub watch: BTreeSet<String>,
     /// Whether runs' events are told. Not on a laptop, where progress is seen.
     pub events: bool,
+    /// How often standing pools are looked over for plans of runs that are over.
+    pub sweep_interval: Duration,
     /// Whether steps that need different pods get different ones. Not on a laptop, where there is one machine.
     pub pod_classes: bool,
 }
@@ -91,32 +95,11 @@ impl Options {
             worker_lease: Duration::from_secs(15),
             leader_lease: Duration::from_secs(15),
             status_interval: Duration::from_secs(2),
+            sweep_interval: Duration::from_mins(1),
             concurrency: 8,
             watch: BTreeSet::new(),
             events: false,
             pod_classes: false,
-        }
-    }
-}
-
-/// Where the objects are that one reign looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Realm {
-    /// In all namespaces.
-    Cluster,
-    /// In this one.
-    Namespace(String),
-}
-
-impl Realm {
-    /// The objects of a kind in it.
-    pub fn api<K>(&self, client: Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match self {
-            Self::Namespace(namespace) => Api::namespaced(client, namespace),
-            Self::Cluster => Api::all(client),
         }
     }
 }
@@ -139,6 +122,12 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// What happens to runs, for people.
     pub events: Events,
+    /// Whose objects the copies are of.
+    realm: Realm,
+    /// Who has copies of the others.
+    realms: Arc<Realms>,
+    /// Whether workers and pools have been read once.
+    read: AtomicBool,
     /// What waits for a pass.
     waiting: Waiting,
     workers: Store<Worker>,
@@ -148,6 +137,8 @@ pub struct Context {
     bells: Bells,
     /// Since when standing pools have had more workers than there is work for, by uid.
     idle_pools: Mutex<HashMap<String, Instant>>,
+    /// When standing pools were last looked over for plans of runs that are over, by uid.
+    swept_pools: Mutex<HashMap<String, Instant>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<workflow::Memory>>>>,
 }
 

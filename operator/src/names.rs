@@ -8,21 +8,12 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// The label that holds the uid of the workflow.
-pub const WORKFLOW_UID: &str = "braid.dev/workflow-uid";
-/// The label that holds the name of the workflow.
-pub const WORKFLOW: &str = "braid.dev/workflow";
-/// The label that holds the uid of the pool.
-pub const POOL_UID: &str = "braid.dev/pool-uid";
+pub use braid_crds::labels::{BRAID, MANAGED_BY, POOL_UID, WORKFLOW, WORKFLOW_NAMESPACE, WORKFLOW_UID, lent};
+
 /// The annotation of a pod that names the container on whose output the lines of user code are; absent: the worker's.
 pub const LINES: &str = "braid.dev/lines";
 /// The label that names what a pod of a standing pool was made as: the digest of its class.
 pub const POD_CLASS: &str = "braid.dev/pod-class";
-/// The label that says who made an object.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The value of [`MANAGED_BY`].
-pub const BRAID: &str = "braid";
-
 /// The name of the pool that a run owns: `<workflow, cut to 24>-<first 8 of its uid>`.
 pub fn pool(workflow: &str, uid: &str) -> String {
     let short: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();

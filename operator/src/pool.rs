@@ -103,6 +103,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
     let standing = !standing::is_of_a_run(&pool);
     let tenants = if standing {
         sweep::sweep(&context, &namespace, &desks).await?;
+        sweep::sweep_plans(&context, &pool).await?;
         context.tenants(&pool, Timestamp::now())
     } else {
         Vec::new()

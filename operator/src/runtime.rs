@@ -7,27 +7,39 @@
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
 use braid_crds::{Worker, WorkerPool, Workflow};
 use braid_sync::election::{Elector, Ended, Times, TimesError};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use kube::{
     Api, Client, ResourceExt as _,
     runtime::{
         Controller, WatchStreamExt as _,
         controller::Config,
-        reflector::{self, ObjectRef},
+        reflector::{self, ObjectRef, store::Writer},
         watcher,
     },
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Counters, Options, Realm, bells::Bells, concerns::Concerns, counters::Kind, events::Events, fresh::Fresh,
-    leases::Leases, names, passes::Passes, pods::PodSource, pool, waiting::Waiting, workflow,
+    Context, Counters, Options, Realm,
+    bells::{Bells, Rung},
+    concerns::Concerns,
+    counters::Kind,
+    events::Events,
+    fresh::Fresh,
+    leases::Leases,
+    names,
+    passes::Passes,
+    pods::PodSource,
+    pool,
+    realms::Realms,
+    waiting::Waiting,
+    workflow,
 };
 
 /// The leader's Lease where nobody says another.
@@ -84,10 +96,17 @@ pub async fn run(
                 } else {
                     options.watch.iter().cloned().map(Realm::Namespace).collect()
                 };
-                let reigns = realms.into_iter().map(|realm| {
-                    let (client, options, pods) = (client.clone(), options.clone(), pods.clone());
-                    Box::pin(reign(client, options, realm, pods, counters.clone(), lead.lost.clone()))
-                });
+                let known = Arc::new(Realms::default());
+                let (contexts, parts): (Vec<_>, Vec<_>) = realms
+                    .into_iter()
+                    .map(|realm| {
+                        let (client, options, pods) = (client.clone(), options.clone(), pods.clone());
+                        prepare(client, options, (realm, known.clone()), pods, counters.clone())
+                    })
+                    .unzip();
+                known.are(&contexts);
+                let reigns = contexts.into_iter().zip(parts);
+                let reigns = reigns.map(|(context, parts)| Box::pin(reign(context, parts, lead.lost.clone())));
                 if let Err(error) = futures::future::try_join_all(reigns).await {
                     tracing::error!(error = %Chain(&error), "the reign ended");
                 }
@@ -100,19 +119,27 @@ pub async fn run(
     }
 }
 
-/// Leads in a realm until `lost`.
-async fn reign(
+/// What a reign needs beside the context.
+struct Parts {
+    workers: Writer<Worker>,
+    pools: Writer<WorkerPool>,
+    workflows: Writer<Workflow>,
+    teller: BoxFuture<'static, ()>,
+    runs_rung: Rung<Workflow>,
+    pools_rung: Rung<WorkerPool>,
+}
+
+/// What passes in a realm share, before anything has been read.
+fn prepare(
     client: Client,
     options: Options,
-    realm: Realm,
+    (realm, realms): (Realm, Arc<Realms>),
     pods: Arc<dyn PodSource>,
     counters: Arc<Counters>,
-    lost: CancellationToken,
-) -> Result<(), OperatorError> {
+) -> (Arc<Context>, Parts) {
     let (workers, workers_writer) = reflector::store::<Worker>();
     let (pools, pools_writer) = reflector::store::<WorkerPool>();
     let (workflows, workflows_writer) = reflector::store::<Workflow>();
-    let _shown = counters.results().of(workflows.clone());
     let (events, teller) = if options.events {
         let (events, teller) = Events::new(client.clone(), &options.identity);
         (events, teller.boxed())
@@ -122,27 +149,51 @@ async fn reign(
     let (bells, runs_rung, pools_rung) = Bells::new();
     let context = Arc::new(Context {
         leases: Leases::new(options.worker_lease, braid_sync::Clock::start()),
-        client: client.clone(),
+        client,
         pods,
         fresh_workflows: Fresh::default(),
         fresh_workers: Fresh::default(),
+        realm,
+        realms,
+        read: AtomicBool::new(false),
         waiting: Waiting::new(counters.clone()),
         counters,
         events,
-        workers: workers.clone(),
-        pools: pools.clone(),
-        workflows: workflows.clone(),
+        workers,
+        pools,
+        workflows,
         bells,
         idle_pools: Mutex::default(),
+        swept_pools: Mutex::default(),
         memories: Mutex::default(),
         options,
     });
+    let parts = Parts {
+        workers: workers_writer,
+        pools: pools_writer,
+        workflows: workflows_writer,
+        teller,
+        runs_rung,
+        pools_rung,
+    };
+    (context, parts)
+}
+
+/// Leads in a realm until `lost`.
+async fn reign(context: Arc<Context>, parts: Parts, lost: CancellationToken) -> Result<(), OperatorError> {
+    let (client, realm) = (context.client.clone(), context.realm.clone());
+    let (workers, pools, workflows) = (
+        context.workers.clone(),
+        context.pools.clone(),
+        context.workflows.clone(),
+    );
+    let _shown = context.counters.results().of(workflows.clone());
     let seen = context.clone();
     let mut concerns = Concerns::default();
     let worker_watch = watcher(realm.api::<Worker>(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|worker| worker.metadata.managed_fields = None)
-        .reflect(workers_writer)
+        .reflect(parts.workers)
         .touched_objects()
         .for_each(move |worker| {
             let for_pool = worker.as_ref().is_ok_and(|worker| {
@@ -171,7 +222,7 @@ async fn reign(
 
     let pool_watch = watcher(realm.api::<WorkerPool>(client.clone()), watcher::Config::default())
         .default_backoff()
-        .reflect(pools_writer)
+        .reflect(parts.pools)
         .touched_objects()
         .inspect({
             let seen = context.clone();
@@ -180,7 +231,7 @@ async fn reign(
     let run_watch = watcher(realm.api::<Workflow>(client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|workflow| workflow.metadata.managed_fields = None)
-        .reflect(workflows_writer)
+        .reflect(parts.workflows)
         .touched_objects()
         .inspect({
             let seen = context.clone();
@@ -197,7 +248,7 @@ async fn reign(
     let run_passes = Passes::<Workflow>::new(context.clone(), Kind::Workflow);
     let runs = Controller::for_stream(run_watch, workflows)
         .with_config(config.clone())
-        .reconcile_on(runs_rung)
+        .reconcile_on(parts.runs_rung)
         .reconcile_all_on(pods_changed(context.pods.watch()))
         .reconcile_all_on(rung(context.clone()))
         .run(
@@ -207,9 +258,9 @@ async fn reign(
         )
         .for_each(|_| std::future::ready(()));
     let pool_passes = Passes::<WorkerPool>::new(context.clone(), Kind::WorkerPool);
-    let pool_runs = Controller::for_stream(pool_watch, pools)
+    let pool_runs = Controller::for_stream(pool_watch, pools.clone())
         .with_config(config)
-        .reconcile_on(pools_rung)
+        .reconcile_on(parts.pools_rung)
         .reconcile_all_on(pods_changed(context.pods.watch()))
         .run(
             move |pool, passes: Arc<Passes<WorkerPool>>| passes.pass(pool, pool::reconcile),
@@ -225,13 +276,19 @@ async fn reign(
                 .await
                 .map_err(|_| OperatorError::WatchEnded("workers"))?;
             // Only now the runs: their ledgers are then at least as new as the shards known.
-            futures::future::join(runs, pool_runs).await;
+            let read = async {
+                // If it cannot be, the watch has ended, and so has the reign.
+                if pools.wait_until_ready().await.is_ok() {
+                    context.has_read();
+                }
+            };
+            futures::future::join3(runs, pool_runs, read).await;
             Ok::<_, OperatorError>(())
         };
         tokio::select! {
             () = worker_watch => Err(OperatorError::WatchEnded("workers")),
             ended = synced => ended,
-            () = teller => Err(OperatorError::WatchEnded("events")),
+            () = parts.teller => Err(OperatorError::WatchEnded("events")),
             () = context.leases.watch(realm.api(client.clone()), &lost) => Ok(()),
         }
     };

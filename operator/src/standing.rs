@@ -4,13 +4,16 @@
 //! each other, and a new leader to the one of the old. Where two copies differ for a moment, two passes may write the same desk: one of the
 //! two writes is refused, and its pass computes again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
-use braid_crds::{Worker, WorkerPool, Workflow, workflow::Step};
+use braid_crds::{
+    Worker, WorkerPool, Workflow,
+    workflow::{Step, WorkerPoolRef},
+};
 use braid_engine::{
-    fit::{self, Difference},
+    fit::{self, Bound, Difference},
     scale::{self, Bounds, Kind, Load},
-    share::{self, Holder},
+    share::{self, Claim, Holder},
 };
 use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
@@ -23,7 +26,46 @@ use crate::{
     },
 };
 
-/// Why a step cannot have the workers of a standing pool. None of it is for ever: the run waits, and says so.
+/// Where a standing pool is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl PoolKey {
+    /// That of a pool.
+    #[must_use]
+    pub fn of(pool: &WorkerPool) -> Self {
+        Self {
+            namespace: pool.namespace().unwrap_or_default(),
+            name: pool.name_any(),
+        }
+    }
+
+    /// Whether a worker is one of the pool's.
+    #[must_use]
+    pub fn has(&self, worker: &Worker) -> bool {
+        let namespace = worker.metadata.namespace.as_deref().unwrap_or_default();
+        worker.spec.pool == self.name && namespace == self.namespace
+    }
+
+    /// Whether the pool is in another namespace than the run.
+    #[must_use]
+    pub fn is_elsewhere(&self, workflow: &Workflow) -> bool {
+        workflow.metadata.namespace.as_deref().unwrap_or_default() != self.namespace
+    }
+}
+
+impl fmt::Display for PoolKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Why a step cannot have the workers of a standing pool. What a spec asks for in vain is for ever; else the run waits, and says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// There is no such pool.
@@ -32,6 +74,39 @@ pub enum Trouble {
     /// It belongs to a run, and goes with it.
     #[error("the WorkerPool {0} is a run's own, and no other run may use it: name one that stands by itself")]
     NotShared(String),
+    /// It is in another namespace, and is not there or does not allow runs of this one: which of both is told to nobody who may not use it.
+    #[error(
+        "there is no WorkerPool {} in the namespace {} that runs of {namespace} may use: who owns it can name {namespace} in its \
+         allowedRuns.namespaces", pool.name, pool.namespace
+    )]
+    NotPermitted {
+        /// The pool.
+        pool: PoolKey,
+        /// The run's namespace.
+        namespace: String,
+    },
+    /// It is in a namespace that this operator does not look at.
+    #[error(
+        "the WorkerPool {} is in the namespace {}, which the operator of this run does not look at: both namespaces must be in its \
+         list (watchNamespaces of the chart)", .0.name, .0.namespace
+    )]
+    NotWatched(PoolKey),
+    /// It is in a namespace that this operator has not read yet.
+    #[error("the operator has not read the WorkerPools of the namespace {} yet; if it stays so, its log says why", .0.namespace)]
+    NotRead(PoolKey),
+    /// The step asks for an object of its own namespace, which pods of another cannot have.
+    #[error(
+        "step {step} asks for {bound} of the run's namespace, and pods of the WorkerPool {} are in the namespace {}: leave it out, or \
+         take a pool of the run's namespace", pool.name, pool.namespace
+    )]
+    BoundElsewhere {
+        /// The step.
+        step: String,
+        /// The pool.
+        pool: PoolKey,
+        /// What.
+        bound: Bound,
+    },
     /// Its pods are not what the step needs.
     #[error("step {step} does not fit into the WorkerPool {pool}: {difference}")]
     DoesNotFit {
@@ -51,33 +126,84 @@ impl Trouble {
         match self {
             Self::Missing(_) => "PoolMissing",
             Self::NotShared(_) => "PoolNotShared",
-            Self::DoesNotFit { .. } => "PoolDoesNotFit",
+            Self::NotPermitted { .. } => "RefNotPermitted",
+            Self::NotWatched(_) => "PoolNotWatched",
+            Self::NotRead(_) => "PoolNotRead",
+            Self::BoundElsewhere { .. } | Self::DoesNotFit { .. } => "PoolDoesNotFit",
         }
+    }
+
+    /// Whether the run is refused for it when it is new.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::BoundElsewhere { .. } | Self::DoesNotFit { .. })
     }
 
     /// Why a step cannot use this pool; `None`: it can.
     #[must_use]
-    pub fn of(workflow: &Workflow, step: &Step, name: &str, pool: Option<&WorkerPool>) -> Option<Self> {
+    pub fn of(workflow: &Workflow, step: &Step, key: &PoolKey, pool: Option<&WorkerPool>) -> Option<Self> {
+        let class = class_of(workflow, step);
+        if key.is_elsewhere(workflow) {
+            // What the run itself says comes first, then the permission, and only then what there is.
+            if let Some(bound) = fit::bound(&class) {
+                return Some(Self::BoundElsewhere {
+                    step: step.name.clone(),
+                    pool: key.clone(),
+                    bound,
+                });
+            }
+            if !pool.is_some_and(|pool| !is_of_a_run(pool) && allows(pool, workflow)) {
+                return Some(Self::NotPermitted {
+                    pool: key.clone(),
+                    namespace: workflow.namespace().unwrap_or_default(),
+                });
+            }
+        }
         let Some(pool) = pool else {
-            return Some(Self::Missing(name.to_owned()));
+            return Some(Self::Missing(key.name.clone()));
         };
         if is_of_a_run(pool) {
-            return Some(Self::NotShared(name.to_owned()));
+            return Some(Self::NotShared(key.name.clone()));
         }
-        fit::difference(&class_of(workflow, step), &pool.spec.pods).map(|difference| Self::DoesNotFit {
+        fit::difference(&class, &pool.spec.pods).map(|difference| Self::DoesNotFit {
             step: step.name.clone(),
-            pool: name.to_owned(),
+            pool: key.name.clone(),
             difference,
         })
     }
 }
 
-/// The name of the standing pool of a step, if it names one.
+/// Whether a pool allows the runs of a run's namespace.
 #[must_use]
-pub fn reference<'a>(workflow: &'a Workflow, step: &Step) -> Option<&'a str> {
+pub fn allows(pool: &WorkerPool, workflow: &Workflow) -> bool {
+    let namespace = workflow.metadata.namespace.as_deref().unwrap_or_default();
+    pool.metadata.namespace.as_deref().unwrap_or_default() == namespace || pool.spec.allows(namespace)
+}
+
+/// The standing pools that a run names.
+pub fn references(workflow: &Workflow) -> impl Iterator<Item = PoolKey> {
+    let references = workflow
+        .spec
+        .pools
+        .iter()
+        .filter_map(|pool| pool.worker_pool_ref.as_ref());
+    references.map(|reference| key_of(workflow, reference))
+}
+
+fn key_of(workflow: &Workflow, reference: &WorkerPoolRef) -> PoolKey {
+    let namespace = reference.namespace.clone().or_else(|| workflow.namespace());
+    PoolKey {
+        namespace: namespace.unwrap_or_default(),
+        name: reference.name.clone(),
+    }
+}
+
+/// The standing pool of a step, if it names one.
+#[must_use]
+pub fn reference(workflow: &Workflow, step: &Step) -> Option<PoolKey> {
     let name = step.pool.as_deref().unwrap_or(DEFAULT);
     let pool = workflow.spec.pools.iter().find(|pool| pool.name == name)?;
-    Some(pool.worker_pool_ref.as_ref()?.name.as_str())
+    Some(key_of(workflow, pool.worker_pool_ref.as_ref()?))
 }
 
 /// Whether a pool was made for a run.
@@ -110,6 +236,8 @@ pub fn occupant(worker: &Worker) -> Option<&str> {
 pub struct Tenant {
     /// The run's uid.
     pub uid: String,
+    /// The run's namespace.
+    pub namespace: String,
     /// The run's name.
     pub name: String,
     /// What its steps have to do on the pool.
@@ -119,29 +247,29 @@ pub struct Tenant {
 }
 
 impl Context {
-    /// The runs that name a standing pool, the most senior first: those that have ended, too.
-    pub(crate) fn runs_on(&self, namespace: &str, pool: &str) -> Vec<Arc<Workflow>> {
+    /// The runs that name a standing pool, of all namespaces, the most senior first: those that have ended, and those that may not, too.
+    pub(crate) fn runs_on(&self, pool: &PoolKey) -> Vec<Arc<Workflow>> {
         if !self.options.pod_classes {
             return Vec::new();
         }
-        let names_it = |workflow: &Workflow| {
-            let mut pools = workflow.spec.pools.iter();
-            workflow.namespace().as_deref() == Some(namespace)
-                && pools.any(|known| known.worker_pool_ref.as_ref().is_some_and(|known| known.name == pool))
-        };
-        let mut runs = self.workflows.state_filter(|workflow| names_it(workflow));
+        let mut runs: Vec<Arc<Workflow>> = Vec::new();
+        for realm in self.everywhere() {
+            let found = realm
+                .workflows
+                .state_filter(|workflow| references(workflow).any(|named| named == *pool));
+            runs.extend(found.into_iter().map(|run| realm.fresh_workflows.newest(run)));
+        }
         runs.sort_by_cached_key(|run| (run.creation_timestamp().map(|at| at.0), names::uid(run.as_ref())));
         runs
     }
 
     /// What each run on a standing pool has to do there, the most senior first.
     pub(crate) fn tenants(&self, pool: &WorkerPool, now: Timestamp) -> Vec<Tenant> {
-        let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+        let key = PoolKey::of(pool);
         let runs: Vec<Arc<Workflow>> = self
-            .runs_on(&namespace, &name)
+            .runs_on(&key)
             .into_iter()
-            .map(|run| self.fresh_workflows.newest(run))
-            .filter(|run| run.metadata.deletion_timestamp.is_none())
+            .filter(|run| run.metadata.deletion_timestamp.is_none() && allows(pool, run))
             .filter(|run| run.status.as_ref().is_some_and(|status| !status.phase.is_terminal()))
             .collect();
         let wanted = pool.status.as_ref().map_or(0, |status| status.wanted);
@@ -151,7 +279,7 @@ impl Context {
             let status = run.status.clone().unwrap_or_default();
             let steps = run.spec.steps.iter();
             let here = steps.filter(|step| {
-                reference(&run, step) == Some(&name) && Trouble::of(&run, step, &name, Some(pool)).is_none()
+                reference(&run, step).as_ref() == Some(&key) && Trouble::of(&run, step, &key, Some(pool)).is_none()
             });
             let places = places::of(&run, &status);
             let (mut loads, mut picky) = (Vec::new(), true);
@@ -163,6 +291,7 @@ impl Context {
             }
             Tenant {
                 uid: names::uid(run.as_ref()),
+                namespace: run.namespace().unwrap_or_default(),
                 name: run.name_any(),
                 class: (picky && !loads.is_empty()).then(|| names::class(&pool.spec.pods)),
                 loads,
@@ -173,7 +302,8 @@ impl Context {
 
     /// Whether a run is there and not about to go, as far as the watch has told.
     pub(crate) fn knows_run(&self, namespace: &str, name: &str, uid: &str) -> bool {
-        let known = self.workflows.get(&ObjectRef::new(name).within(namespace));
+        let there = self.at(namespace);
+        let known = there.and_then(|there| there.workflows.get(&ObjectRef::new(name).within(namespace)));
         known.is_some_and(|known| known.uid().as_deref() == Some(uid) && known.metadata.deletion_timestamp.is_none())
     }
 
@@ -227,17 +357,20 @@ pub fn owners<'a>(tenants: &'a [Tenant], workers: &[&Worker]) -> Vec<Option<&'a 
             .filter(|worker| worker.labels().get(names::POD_CLASS) == Some(class));
         made.count() as u64
     };
-    let claims: Vec<u64> = tenants
+    let claims: Vec<Claim<'_>> = tenants
         .iter()
         .map(|tenant| {
             let places = scale::places(&tenant.loads);
-            tenant.class.as_ref().map_or(places, |class| places.min(usable(class)))
+            Claim {
+                namespace: &tenant.namespace,
+                workers: tenant.class.as_ref().map_or(places, |class| places.min(usable(class))),
+            }
         })
         .collect();
     let places: BTreeMap<&str, usize> = tenants
         .iter()
         .enumerate()
-        .filter(|(index, _)| claims.get(*index).is_some_and(|claim| *claim > 0))
+        .filter(|(index, _)| claims.get(*index).is_some_and(|claim| claim.workers > 0))
         .map(|(index, tenant)| (tenant.uid.as_str(), index))
         .collect();
     let holder = |worker: &&Worker| match occupant(worker) {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use braid_crds::{
-    GROUP, Plan as PlanObject, PlanSpec, VERSION,
+    GROUP, Plan as PlanObject, VERSION, labels,
     status::PlanRef,
     worker::{FilesSource, ReadsSource, RunRef, WrittenBy},
 };
@@ -29,7 +29,7 @@ use braid_engine::{
 };
 use braid_sync::{CallError, call::within};
 use globset::{GlobBuilder, GlobMatcher};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Api, api::PostParams};
 use walkdir::WalkDir;
 
@@ -281,7 +281,7 @@ impl Drop for StopOnDrop {
 /// on while the API server does not answer. Dropped, it stops looking.
 pub(crate) async fn plan(
     api: Api<PlanObject>,
-    run: RunRef,
+    (run, pool): (RunRef, Option<OwnerReference>),
     order: Order,
     ground: Ground,
     deadline: Duration,
@@ -319,7 +319,8 @@ pub(crate) async fn plan(
     .await
     .map_err(|_| PlanningError::Cut)??;
     for (name, spec) in encoded.objects(&run.workflow, &run.uid, &run.step, run.round) {
-        write(&api, &run, &name, &spec, deadline).await?;
+        let metadata = metadata(&run, pool.as_ref(), &name)?;
+        write(&api, PlanObject { metadata, spec }, deadline).await?;
     }
     drop(stop);
     Ok(encoded.reference().clone())
@@ -356,23 +357,40 @@ fn files(
     Ok(FilePlan::with(files, format, split, found)?)
 }
 
+/// Whose a plan is: the run's; that of a run of another namespace is the pool's, since owners cannot be elsewhere.
+fn metadata(run: &RunRef, pool: Option<&OwnerReference>, name: &str) -> Result<ObjectMeta, PlanningError> {
+    let of = |owner: OwnerReference| ObjectMeta {
+        name: Some(name.to_owned()),
+        owner_references: Some(vec![OwnerReference {
+            controller: None,
+            block_owner_deletion: None,
+            ..owner
+        }]),
+        ..ObjectMeta::default()
+    };
+    let Some(namespace) = &run.namespace else {
+        return Ok(of(OwnerReference {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: "Workflow".into(),
+            name: run.workflow.clone(),
+            uid: run.uid.clone(),
+            ..OwnerReference::default()
+        }));
+    };
+    let pool = pool.ok_or_else(|| PlanningError::Refused {
+        name: name.into(),
+        problem: "the Worker has no WorkerPool as its owner, which the Plan would be of".into(),
+    })?;
+    Ok(ObjectMeta {
+        labels: Some(labels::lent(&pool.uid, namespace, &run.workflow, &run.uid)),
+        ..of(pool.clone())
+    })
+}
+
 /// Makes one object, or finds that it is there already.
-async fn write(
-    api: &Api<PlanObject>,
-    run: &RunRef,
-    name: &str,
-    spec: &PlanSpec,
-    deadline: Duration,
-) -> Result<(), PlanningError> {
-    let mut object = PlanObject::new(name, spec.clone());
-    object.metadata.owner_references = Some(vec![OwnerReference {
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: "Workflow".into(),
-        name: run.workflow.clone(),
-        uid: run.uid.clone(),
-        controller: None,
-        block_owner_deletion: None,
-    }]);
+async fn write(api: &Api<PlanObject>, object: PlanObject, deadline: Duration) -> Result<(), PlanningError> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let spec = &object.spec;
     let mut failures = 0;
     loop {
         tokio::time::sleep(pause(failures)).await;

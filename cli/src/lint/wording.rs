@@ -87,6 +87,10 @@ fn pattern(message: &str, text: &str) -> Option<(String, String)> {
     }
     let shown: String = text.chars().take(60).collect();
     let (what, help) = match pattern {
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" => (
+            "no name of a namespace",
+            "use lower case letters, digits and -, begin and end with a letter or digit",
+        ),
         "^[a-z]([-a-z0-9]*[a-z0-9])?$" => (
             "no DNS label",
             "use lower case letters, digits and -, begin with a letter and do not end with -",

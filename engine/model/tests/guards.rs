@@ -83,6 +83,7 @@ fn object(desk: &TinyDesk) -> Worker {
             round: shard.round,
             plan: "sha256:plan".into(),
             card: CardDigest(format!("sha256:{}", shard.run)),
+            ..RunRef::default()
         },
         start: shard.range.start(),
         end: shard.range.end(),

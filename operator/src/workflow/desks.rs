@@ -23,7 +23,7 @@ use crate::{
     leases::Liveness,
     names,
     pods::Death,
-    standing::{self, Tenant},
+    standing::{self, PoolKey, Tenant},
 };
 
 /// A worker of the run.
@@ -150,13 +150,19 @@ impl Desks {
             .collect()
     }
 
-    /// Says of each worker of a standing pool whether it is this run's: one that is another's finishes what it runs of this one, and one that
-    /// another is still at work on is not given more.
-    pub fn share(&mut self, uid: &str, pool: &str, tenants: &[Tenant]) {
+    /// Says of each worker of a standing pool whether it is this run's: one that is another's, or that the run may not have any more, finishes
+    /// what it runs of this one, and one that another is still at work on is not given more.
+    pub fn share(&mut self, uid: &str, pool: &PoolKey, is_allowed: bool, tenants: &[Tenant]) {
         let of_pool = |view: &&mut DeskView| {
             let started = view.desk.start.is_some();
-            view.worker.spec.pool == pool && view.able == Fitness::Working && started
+            pool.has(&view.worker) && view.able == Fitness::Working && started
         };
+        if !is_allowed {
+            for view in self.0.iter_mut().filter(of_pool) {
+                view.fitness = Fitness::Yielding;
+            }
+            return;
+        }
         let mut views: Vec<&mut DeskView> = self.0.iter_mut().filter(of_pool).collect();
         let workers: Vec<Arc<Worker>> = views.iter().map(|view| view.worker.clone()).collect();
         let workers: Vec<&Worker> = workers.iter().map(Arc::as_ref).collect();

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use braid_crds::{Round, ShardId, worker::Card};
+use braid_crds::{PlanDigest, Round, ShardId, worker::Card};
 use braid_engine::{
     assign::Watched,
     expr::{ExprError, Expression},
 };
 
 use super::traces::Begun;
+use crate::standing::PoolKey;
 
 /// Shards that may be cut or sealed per second to feed idle workers.
 const CUTS_PER_SECOND: f64 = 10.0;
@@ -74,7 +75,9 @@ pub struct Memory {
     /// Since when pools have had more workers than there is work for, by name.
     idle: HashMap<String, Instant>,
     /// Workers of standing pools that the run could use when that was last told, by pool.
-    wants: HashMap<String, u64>,
+    wants: HashMap<PoolKey, u64>,
+    /// Plans that are known to be where the workers of pools elsewhere read them: step, plan, and the pool's uid.
+    pub lent: BTreeSet<(String, PlanDigest, String)>,
     /// Conditions that are asked again and again.
     pub compiled: Compiled,
     /// Whether the spec was found to be in order, and at which generation.
@@ -97,6 +100,7 @@ impl Default for Memory {
             races: 0,
             idle: HashMap::new(),
             wants: HashMap::new(),
+            lent: BTreeSet::new(),
             compiled: Compiled::default(),
             validated: None,
             cuts: CUTS_AT_ONCE,
@@ -130,8 +134,8 @@ impl Memory {
     }
 
     /// Notes how many workers of a standing pool the run could use. Whether that is news.
-    pub fn wants(&mut self, pool: &str, workers: u64) -> bool {
-        self.wants.insert(pool.to_owned(), workers) != Some(workers)
+    pub fn wants(&mut self, pool: PoolKey, workers: u64) -> bool {
+        self.wants.insert(pool, workers) != Some(workers)
     }
 
     /// How many shards may be cut now.

@@ -35,7 +35,7 @@ use crate::{
     counters::Kind,
     names,
     stages::Stage,
-    standing::{self, Trouble},
+    standing::{self, PoolKey, Trouble},
 };
 
 mod advance;
@@ -45,7 +45,7 @@ mod expiry;
 mod memory;
 mod orders;
 pub(crate) mod places;
-mod plans;
+pub(crate) mod plans;
 pub(crate) mod pools;
 mod resuming;
 mod settle;
@@ -210,6 +210,7 @@ impl Pass<'_> {
         self.memory.folded.extend(written);
 
         let status = self.workflow.status.clone().unwrap_or_default();
+        plans::lend(self.context, &self.workflow, &status, &pools, self.memory).await?;
         let cards = self.cards(&status);
         let places = places::of(&self.workflow, &status);
         let cuts = self.memory.cuts();
@@ -232,7 +233,7 @@ impl Pass<'_> {
         let (specs, spent) = settle::settle(&settling).map_err(|source| self.unreadable(source))?;
         self.memory.spend_cuts(spent);
         // Neither waits for the other: a new worker finds its desk empty, a desk does not care how many others there are.
-        let assigned = orders::write(self.context, &self.workflow, &desks, specs, counted);
+        let assigned = orders::write(self.context, &desks, specs, counted);
         let scaled = pools::scale(self.context, &self.workflow, &status, &pools, &places, self.memory, now);
         let assigned = self.context.stage(KIND, Stage::Desks, assigned);
         let scaled = self.context.stage(KIND, Stage::Scale, scaled);
@@ -323,40 +324,45 @@ impl Pass<'_> {
         if !self.context.options.pod_classes {
             return Ok(None);
         }
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &namespace);
-        let mut read: BTreeMap<&str, Option<WorkerPool>> = BTreeMap::new();
+        let mut read: BTreeMap<PoolKey, Option<WorkerPool>> = BTreeMap::new();
         for step in &self.workflow.spec.steps {
-            let Some(name) = standing::reference(&self.workflow, step) else {
+            let Some(key) = standing::reference(&self.workflow, step) else {
                 continue;
             };
-            let pool = match read.remove(name) {
+            let pool = match read.remove(&key) {
                 Some(pool) => pool,
-                None => call("read a standing pool", api.get_opt(name)).await?,
+                None if self.context.at(&key.namespace).is_none() => None,
+                None => {
+                    let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &key.namespace);
+                    call("read a standing pool", api.get_opt(&key.name)).await?
+                }
             };
-            let trouble = Trouble::of(&self.workflow, step, name, pool.as_ref());
-            if let Some(trouble @ Trouble::DoesNotFit { .. }) = trouble {
+            let trouble = Trouble::of(&self.workflow, step, &key, pool.as_ref());
+            if let Some(trouble) = trouble.filter(Trouble::is_final) {
                 return Ok(Some(trouble));
             }
-            read.insert(name, pool);
+            read.insert(key, pool);
         }
         Ok(None)
     }
 
     fn desks(&self, pools: &Pools) -> Desks {
         let pods = self.context.pods.watch().borrow().clone();
-        let uids = pools.made.values().map(names::uid);
-        let workers = uids.flat_map(|uid| self.context.desks_of_pool(&uid));
         let mut desks = Desks::default();
-        for worker in workers {
-            let liveness = self.context.leases.liveness(&pods, &worker);
-            let name = worker.name_any();
-            match DeskView::read(worker, liveness) {
-                Ok(view) => desks.0.push(view),
-                // It stays as it is, and nothing on it counts: what it holds is run by others. One broken object must
-                // not stop the run.
-                Err(error) => {
-                    tracing::warn!(worker = name, %error, "a worker's object cannot be read and is left alone");
+        for (key, pool) in &pools.made {
+            let Some(there) = self.context.at(&key.namespace) else {
+                continue;
+            };
+            for worker in there.desks_of_pool(&names::uid(pool)) {
+                let liveness = there.leases.liveness(&pods, &worker);
+                let name = worker.name_any();
+                match DeskView::read(worker, liveness) {
+                    Ok(view) => desks.0.push(view),
+                    // It stays as it is, and nothing on it counts: what it holds is run by others. One broken object must
+                    // not stop the run.
+                    Err(error) => {
+                        tracing::warn!(worker = name, %error, "a worker's object cannot be read and is left alone");
+                    }
                 }
             }
         }
@@ -366,19 +372,18 @@ impl Pass<'_> {
     /// Says whose the workers of standing pools are. Who else is concerned hears of it when the run's own wants change.
     fn share(&mut self, pools: &Pools, desks: &mut Desks, now: Timestamp) {
         let uid = names::uid(self.workflow.as_ref());
-        let namespace = self.workflow.namespace().unwrap_or_default();
         for pool in pools.standing() {
-            let tenants = self.context.tenants(pool, now);
-            desks.share(&uid, &pool.name_any(), &tenants);
+            let (key, tenants) = (PoolKey::of(pool), self.context.tenants(pool, now));
+            desks.share(&uid, &key, standing::allows(pool, &self.workflow), &tenants);
             let own = tenants.iter().find(|tenant| tenant.uid == uid);
             let most = pool.status.as_ref().map_or(0, |status| status.wanted).max(1);
             let wants = own
                 .map_or(0, |own| scale::places(&own.loads))
                 .min(u64::from(most.unsigned_abs()));
-            if self.memory.wants(&pool.name_any(), wants) {
-                self.context.ring_pool(&namespace, &pool.name_any());
+            if self.memory.wants(key.clone(), wants) {
+                self.context.ring_pool(&key.namespace, &key.name);
                 let others = tenants.iter().filter(|tenant| tenant.uid != uid);
-                others.for_each(|other| self.context.ring_run(&namespace, &other.name));
+                others.for_each(|other| self.context.ring_run(&other.namespace, &other.name));
             }
         }
     }
@@ -603,12 +608,12 @@ fn hands(pools: &Pools, desks: &Desks, limit: Option<String>) -> Hands {
         let standing = pool.status.as_ref().map_or(0, |status| status.wanted);
         count(pool.spec.replicas.unwrap_or(standing))
     };
-    let statuses = pools.made.values().filter_map(|pool| pool.status.as_ref());
+    let statuses = pools.used().filter_map(|pool| pool.status.as_ref());
     let mut messages = statuses.map(|status| status.message.clone());
     let troubles = pools.troubles.iter();
     Hands {
         working: desks.working(),
-        wanted: pools.made.values().map(wanted).sum(),
+        wanted: pools.used().map(wanted).sum(),
         message: messages.find(|message| !message.is_empty()).unwrap_or_default(),
         limit,
         elsewhere: desks

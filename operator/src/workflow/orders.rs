@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use braid_crds::{Worker, WorkerSpec, Workflow};
+use braid_crds::{Worker, WorkerSpec};
 use futures::{StreamExt as _, stream};
 use kube::{Api, ResourceExt as _, api::PostParams};
 
@@ -20,13 +20,10 @@ const AT_ONCE: usize = 16;
 /// have been tried. `counted`: when this pass counted shards, if it did.
 pub async fn write(
     context: &Context,
-    workflow: &Workflow,
     desks: &Desks,
     mut specs: Vec<(usize, WorkerSpec)>,
     counted: Option<Instant>,
 ) -> Result<(), WorkflowError> {
-    let namespace = workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-    let api: Api<Worker> = Api::namespaced(context.client.clone(), &namespace);
     let assigns = specs.iter().any(|(index, spec)| {
         let known = desks.0.get(*index).map(|view| view.worker.spec.next_shard_id);
         known.is_some_and(|known| known < spec.next_shard_id)
@@ -36,7 +33,7 @@ pub async fn write(
         let mut worker = (*desks.0.get(index)?.worker).clone();
         worker.spec = spec;
         worker.metadata.managed_fields = None;
-        Some(write_desk(context, &api, worker))
+        Some(write_desk(context, worker))
     });
     let answers: Vec<Result<(), ApiError>> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
     // What is wrong comes before what was only late.
@@ -53,19 +50,25 @@ pub async fn write(
     races
 }
 
-async fn write_desk(context: &Context, api: &Api<Worker>, worker: Worker) -> Result<(), ApiError> {
+async fn write_desk(context: &Context, worker: Worker) -> Result<(), ApiError> {
+    // Desks of a standing pool may be in another namespace than the run.
+    let namespace = worker.namespace().unwrap_or_default();
+    let Some(there) = context.at(&namespace) else {
+        return Ok(());
+    };
+    let api: Api<Worker> = Api::namespaced(context.client.clone(), &namespace);
     let what = "write a worker's desk";
     match call(what, api.replace(&worker.name_any(), &PostParams::default(), &worker)).await {
         Ok(stored) if stored.spec == worker.spec => {
-            context.fresh_workers.wrote(Arc::new(stored));
+            there.fresh_workers.wrote(Arc::new(stored));
             Ok(())
         }
         Ok(_) => Err(ApiError::Pruned { what }),
         Err(error) if error.is_stale() => {
             // The worker committed meanwhile, most likely: its commit is on its way to us, read it at once.
             match call("read a worker's desk", api.get(&worker.name_any())).await {
-                Ok(read) => context.fresh_workers.wrote(Arc::new(read)),
-                Err(ApiError::NotFound { .. }) => context.fresh_workers.forget(&names::uid(&worker)),
+                Ok(read) => there.fresh_workers.wrote(Arc::new(read)),
+                Err(ApiError::NotFound { .. }) => there.fresh_workers.forget(&names::uid(&worker)),
                 Err(other) => return Err(other),
             }
             context.counters.conflict();

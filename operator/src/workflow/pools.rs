@@ -1,6 +1,6 @@
 //! Which pods a run needs: a `WorkerPool` for each kind of pod of its steps, and how many workers in each.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use braid_crds::{
     DataVolume, PodClass, Worker, WorkerPool, WorkerPoolSpec, Workflow,
@@ -24,7 +24,7 @@ use crate::{
     Context,
     api::{ApiError, call},
     names,
-    standing::{self, Trouble},
+    standing::{self, PoolKey, Trouble},
 };
 
 /// The pool of a step that names none.
@@ -41,12 +41,14 @@ const SOON_MILLIS: i64 = 10_000;
 /// The pools of a run, by name, and which of them each step uses.
 #[derive(Debug, Default)]
 pub struct Pools {
-    /// `WorkerPool`s that are there, by their names: the run's own, and the standing ones that it may use.
-    pub made: BTreeMap<String, WorkerPool>,
+    /// `WorkerPool`s that are there: the run's own, and the standing ones that it may use, or still has something on.
+    pub made: BTreeMap<PoolKey, WorkerPool>,
     /// Whose workers each step uses.
     pub of_step: BTreeMap<String, Home>,
     /// Why steps cannot have the workers of their standing pools.
     pub troubles: BTreeMap<String, Trouble>,
+    /// The run's namespace.
+    here: String,
     /// From declared pools to the kinds of pods in them, by the names of their `WorkerPool`s.
     kinds: BTreeMap<String, BTreeMap<String, PodClass>>,
 }
@@ -54,8 +56,8 @@ pub struct Pools {
 /// Which workers a step may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
-    /// The name of their `WorkerPool`; empty: none may be used.
-    pub pool: String,
+    /// Their `WorkerPool`; absent: none may be used.
+    pub pool: Option<PoolKey>,
     /// What their pods must have been made as; absent: any will do.
     pub class: Option<String>,
 }
@@ -64,7 +66,8 @@ impl Home {
     /// Whether a worker is one of them.
     pub fn has(&self, worker: &Worker) -> bool {
         let class = self.class.as_ref();
-        worker.spec.pool == self.pool && class.is_none_or(|class| worker.labels().get(names::POD_CLASS) == Some(class))
+        let is_of_pool = self.pool.as_ref().is_some_and(|pool| pool.has(worker));
+        is_of_pool && class.is_none_or(|class| worker.labels().get(names::POD_CLASS) == Some(class))
     }
 }
 
@@ -72,6 +75,26 @@ impl Pools {
     /// The standing ones.
     pub fn standing(&self) -> impl Iterator<Item = &WorkerPool> {
         self.made.values().filter(|pool| !standing::is_of_a_run(pool))
+    }
+
+    /// Those that steps may use now.
+    pub fn used(&self) -> impl Iterator<Item = &WorkerPool> {
+        let is_used = |key: &PoolKey| self.of_step.values().any(|home| home.pool.as_ref() == Some(key));
+        let used = self.made.iter().filter(move |(key, _)| is_used(key));
+        used.map(|(_, pool)| pool)
+    }
+
+    /// The pool of a step, if it is there and may be used.
+    pub fn of(&self, step: &str) -> Option<&WorkerPool> {
+        self.made.get(self.of_step.get(step)?.pool.as_ref()?)
+    }
+
+    /// The key of one of the run's own.
+    fn own(&self, name: &str) -> PoolKey {
+        PoolKey {
+            namespace: self.here.clone(),
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -138,7 +161,10 @@ fn name_of(workflow: &Workflow, class: &PodClass) -> String {
 /// The pools of a run's steps, and which of them are there.
 pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError> {
     let namespace = workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-    let mut pools = Pools::default();
+    let mut pools = Pools {
+        here: namespace.clone(),
+        ..Pools::default()
+    };
     for step in &workflow.spec.steps {
         let class = if context.options.pod_classes {
             class_of(workflow, step)
@@ -146,13 +172,12 @@ pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError
             PodClass::default()
         };
         // A laptop is every pool.
-        if let Some(name) = standing::reference(workflow, step).filter(|_| context.options.pod_classes) {
-            let pool = context.pool(&namespace, name);
-            let trouble = Trouble::of(workflow, step, name, pool.as_deref());
+        if let Some(key) = standing::reference(workflow, step).filter(|_| context.options.pod_classes) {
+            let (pool, trouble) = standing_pool(context, workflow, step, &key);
             let home = match (&pool, &trouble) {
                 (Some(pool), None) => Home {
-                    pool: name.to_owned(),
                     class: (!class.is_empty()).then(|| names::class(&pool.spec.pods)),
+                    pool: Some(key.clone()),
                 },
                 _ => Home::default(),
             };
@@ -160,26 +185,54 @@ pub fn of(context: &Context, workflow: &Workflow) -> Result<Pools, WorkflowError
             pools
                 .troubles
                 .extend(trouble.map(|trouble| (step.name.clone(), trouble)));
-            // What it has on the desks of a pool that it does not fit any more counts all the same.
-            if let Some(pool) = pool.filter(|pool| !standing::is_of_a_run(pool)) {
-                pools.made.insert(name.to_owned(), (*pool).clone());
+            // What it has on the desks of a pool that it does not fit or may not use any more counts all the same.
+            if let Some(pool) = pool {
+                pools.made.insert(key, (*pool).clone());
             }
             continue;
         }
         let name = name_of(workflow, &class);
+        let key = pools.own(&name);
         let home = Home {
-            pool: name.clone(),
+            pool: Some(key.clone()),
             class: None,
         };
         pools.of_step.insert(step.name.clone(), home);
         if let Some(known) = context.pool(&namespace, &name) {
-            pools.made.insert(name.clone(), (*known).clone());
+            pools.made.insert(key, (*known).clone());
         }
         let declared = step.pool.as_deref().unwrap_or(DEFAULT);
         let kinds = pools.kinds.entry(declared.to_owned()).or_default();
         kinds.insert(name, class);
     }
     Ok(pools)
+}
+
+/// The standing pool of a step, as far as the run has to do with it, and why the step cannot have its workers.
+fn standing_pool(
+    context: &Context,
+    workflow: &Workflow,
+    step: &Step,
+    key: &PoolKey,
+) -> (Option<Arc<WorkerPool>>, Option<Trouble>) {
+    let Some(there) = context.at(&key.namespace) else {
+        return (None, Some(Trouble::NotWatched(key.clone())));
+    };
+    if key.is_elsewhere(workflow) && !there.is_read() {
+        return (None, Some(Trouble::NotRead(key.clone())));
+    }
+    let pool = there.pool(&key.namespace, &key.name);
+    let trouble = Trouble::of(workflow, step, key, pool.as_deref());
+    let uid = names::uid(workflow);
+    let pool = pool.filter(|pool| {
+        let has_some = || {
+            let desks = there.desks_of_pool(&names::uid(pool.as_ref()));
+            let mut shards = desks.iter().flat_map(|desk| &desk.spec.shards);
+            shards.any(|shard| shard.run.uid == uid)
+        };
+        !standing::is_of_a_run(pool) && (standing::allows(pool, workflow) || has_some())
+    });
+    (pool, trouble)
 }
 
 /// Fails steps that have waited too long for a first worker, in the words of whoever knows why there is none. Only steps of which nothing
@@ -189,10 +242,7 @@ pub fn give_up(context: &Context, workflow: &Workflow, pools: &Pools, status: &m
         return;
     }
     for declared in &workflow.spec.steps {
-        let pool = pools
-            .of_step
-            .get(&declared.name)
-            .and_then(|home| pools.made.get(&home.pool));
+        let pool = pools.of(&declared.name);
         let Some((pool, step)) = pool.zip(status.steps.iter_mut().find(|step| step.name == declared.name)) else {
             continue;
         };
@@ -263,7 +313,7 @@ pub async fn scale(
             vec![context.options.workers; names.len()]
         };
         for ((name, class), wanted) in kinds.iter().zip(wanted) {
-            match pools.made.get(name) {
+            match pools.made.get(&pools.own(name)) {
                 Some(pool) if pool.spec.replicas == Some(wanted) => {}
                 Some(pool) => resize(context, pool, wanted).await?,
                 None if wanted > 0 => make(context, workflow, name, class.clone(), wanted).await?,
@@ -304,13 +354,15 @@ fn elastic(
     let kinds: Vec<Kind> = names
         .iter()
         .map(|name| {
-            let pool = pools.made.get(*name);
+            let key = pools.own(name);
+            let pool = pools.made.get(&key);
             let wanted = pool.map_or(0, |pool| u64::try_from(pool.spec.replicas.unwrap_or(0)).unwrap_or(0));
-            let steps = workflow
-                .spec
-                .steps
-                .iter()
-                .filter(|step| pools.of_step.get(&step.name).is_some_and(|home| home.pool == **name));
+            let steps = workflow.spec.steps.iter().filter(|step| {
+                pools
+                    .of_step
+                    .get(&step.name)
+                    .is_some_and(|home| home.pool.as_ref() == Some(&key))
+            });
             let loads: Vec<Load> = steps
                 .filter_map(|step| load(workflow, step, (status, places), wanted, now))
                 .collect();

@@ -141,6 +141,12 @@ impl Settling<'_> {
         )
     }
 
+    /// The run's namespace, if a worker is in another.
+    fn elsewhere(&self, view: &DeskView) -> Option<String> {
+        let own = self.view.workflow.namespace();
+        own.filter(|_| view.worker.metadata.namespace != self.view.workflow.metadata.namespace)
+    }
+
     /// Takes off a desk what is settled, and seals what can no longer count. True: nothing waits for that to be written.
     fn clear(&self, view: &DeskView, spec: &mut WorkerSpec) -> Result<bool, WireError> {
         let mut waits = spec.shards.len() < LITTER;
@@ -392,6 +398,7 @@ impl Settling<'_> {
             start_id,
             run: RunRef {
                 workflow: self.view.workflow.name_any(),
+                namespace: self.elsewhere(view),
                 uid: self.view.workflow.uid().unwrap_or_default(),
                 step: step.name.clone(),
                 round: status.round,

@@ -204,6 +204,8 @@ pub fn shard_spec(shard: &Shard<Braid>) -> ShardSpec {
         start_id: shard.start_id.clone(),
         run: RunRef {
             workflow: shard.run.workflow.clone(),
+            // Not the protocol's matter: the uid is what counts.
+            namespace: None,
             uid: shard.run.uid.clone(),
             step: shard.run.step.clone(),
             round: shard.round,

@@ -28,6 +28,8 @@ use crate::api::{PATIENCE, find, helm_on, send, until_gone};
 use crate::helm::{NAMESPACE, kind, objects, printed, repository};
 
 const TEAM: &str = "team-a";
+/// Whose run uses a pool of the other.
+const GUEST: &str = "team-b";
 const ITEMS: u64 = 500;
 
 /// What was forbidden: who, method, path.
@@ -138,6 +140,7 @@ async fn operate(
         watch: watch.clone(),
         events: true,
         pod_classes: true,
+        sweep_interval: Duration::from_millis(100),
         ..Options::new("operator-0", environment["BRAID_WORKERS"].parse().unwrap())
     };
     let watching = pods.clone().watch_pods(&watch);
@@ -177,6 +180,25 @@ impl Nodes<'_> {
                 }
                 index += 1;
             }
+        }
+    }
+
+    /// The status of a run at its end.
+    async fn until_finished(&mut self, run: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            self.turn().await;
+            let status = find(self.admin, run).await.unwrap()["status"].clone();
+            let mut conditions = status["conditions"].as_array().into_iter().flatten();
+            if conditions.any(|it| it["type"] == "Finished" && it["status"] == "True") {
+                return status;
+            }
+            let noted = self.forbidden.lock().unwrap().clone();
+            assert!(
+                begun.elapsed() < PATIENCE && noted.is_empty(),
+                "{run}: forbidden {noted:?}, {status}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -260,15 +282,34 @@ async fn runs(server: &RealApiServer, values: &[&str]) -> String {
             "outputs": [{"name": "n", "value": "steps.s.results.n"}],
         },
     });
+    let of_guest = json!({
+        "apiVersion": "braid.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"},
+        "spec": {
+            "pools": [{"name": "default", "workerPoolRef": {"name": "warm", "namespace": TEAM}}],
+            "data": [{"name": "files", "files": {"url": "src/lib.rs"}}],
+            "steps": [{
+                "name": "s", "over": {"items": [1, 2, 3]}, "run": {"command": ["true"]}, "results": [{"name": "n", "reduce": "Sum"}],
+            }, {
+                "name": "t", "over": {"data": "files", "split": {"files": 1}}, "run": {"command": ["true"]},
+            }],
+            "outputs": [{"name": "n", "value": "steps.s.results.n"}],
+        },
+    });
     let standing = json!({
         "apiVersion": "braid.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "warm"},
-        "spec": {"workers": {"max": 1, "idle": "10ms"}, "pods": {"image": "a"}},
+        "spec": {
+            "workers": {"max": 1, "idle": "10ms"}, "pods": {"image": "a"},
+            "allowedRuns": {"namespaces": {"from": "Names", "names": [GUEST]}},
+        },
     });
     let pools = format!("/apis/braid.dev/v1alpha1/namespaces/{TEAM}/workerpools");
     crate::api::until(&admin, "POST", &pools, &standing, |answer| answer.0 == 200).await;
     let runs = format!("/apis/braid.dev/v1alpha1/namespaces/{TEAM}/workflows");
     crate::api::until(&admin, "POST", &runs, &workflow, |answer| answer.0 == 200).await;
     let run = format!("{runs}/w");
+    let runs = format!("/apis/braid.dev/v1alpha1/namespaces/{GUEST}/workflows");
+    assert_eq!((200, String::new()), send(&admin, "POST", &runs, &of_guest).await);
+    let guest = format!("{runs}/w");
     let mut nodes = Nodes {
         server,
         admin: &admin,
@@ -276,26 +317,26 @@ async fn runs(server: &RealApiServer, values: &[&str]) -> String {
         workers: JoinSet::new(),
         running: BTreeMap::new(),
     };
-    let begun = Instant::now();
-    let status = loop {
-        nodes.turn().await;
-        let status = find(&admin, &run).await.unwrap()["status"].clone();
-        let finished = status["conditions"].as_array().into_iter().flatten();
-        if finished
-            .clone()
-            .any(|it| it["type"] == "Finished" && it["status"] == "True")
-        {
-            break status;
-        }
-        let noted = forbidden.lock().unwrap().clone();
-        assert!(
-            begun.elapsed() < PATIENCE && noted.is_empty(),
-            "{values:?}: forbidden {noted:?}, run {status}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let status = nodes.until_finished(&run).await;
     assert_eq!("Succeeded", status["phase"], "{status}");
     assert_eq!(json!(ITEMS), status["outputs"]["n"], "{status}");
+    let status = nodes.until_finished(&guest).await;
+    assert_eq!("Succeeded", status["phase"], "{status}");
+    assert_eq!(json!(3), status["outputs"]["n"], "{status}");
+    // Its plans, one made by the operator and one by a worker, are its own, and lent for as long as it runs.
+    let plans = async |namespace: &str| {
+        let path = format!("/apis/braid.dev/v1alpha1/namespaces/{namespace}/plans");
+        let plans = find(&admin, &path).await.unwrap()["items"].clone();
+        plans.as_array().unwrap().len()
+    };
+    assert_eq!(2, plans(GUEST).await);
+    let begun = Instant::now();
+    while plans(TEAM).await > 0 {
+        nodes.turn().await;
+        assert!(begun.elapsed() < PATIENCE, "{values:?}: plans stay: {forbidden:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(200, send(&admin, "DELETE", &guest, &Value::Null).await.0);
 
     // What is not needed any more goes: workers, their desks, their pods.
     let gone = |kind: &str| format!("/apis/braid.dev/v1alpha1/namespaces/{TEAM}/{kind}");
@@ -357,7 +398,7 @@ async fn runs(server: &RealApiServer, values: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_needs_no_right_that_the_chart_does_not_give() {
     let server = RealApiServer::builder().start().await.unwrap();
-    for namespace in [TEAM, "team-b"] {
+    for namespace in [TEAM, GUEST] {
         server.create_namespace(namespace).await.unwrap();
     }
     for watched in ["watchNamespaces=[\"team-a\",\"team-b\"]", "watchNamespaces=[]"] {

@@ -12,7 +12,7 @@ use crate::api::{PATIENCE, find, helm_on, send, until};
 use crate::helm::{NAMESPACE, printed, repository};
 
 /// What the operator does, as its code does it.
-const OPERATES: [(&str, &str); 30] = [
+const OPERATES: [(&str, &str); 32] = [
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
@@ -31,6 +31,9 @@ const OPERATES: [(&str, &str); 30] = [
     ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/workers/x"),
     ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
     ("POST", "/apis/braid.dev/v1alpha1/namespaces/NS/plans"),
+    // Those that a standing pool holds for runs elsewhere go with the runs.
+    ("GET", "/apis/braid.dev/v1alpha1/namespaces/NS/plans"),
+    ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
     ("GET", "/apis/coordination.k8s.io/v1/namespaces/NS/leases"),
     ("POST", "/apis/coordination.k8s.io/v1/namespaces/NS/leases"),
     ("GET", "/apis/batch/v1/namespaces/NS/jobs"),
@@ -50,7 +53,7 @@ const OPERATES: [(&str, &str); 30] = [
 const DOES_NOT: [(&str, &str); 15] = [
     ("PATCH", "/apis/braid.dev/v1alpha1/namespaces/NS/workflows/x"),
     ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/workers/x/status"),
-    ("DELETE", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
+    ("PUT", "/apis/braid.dev/v1alpha1/namespaces/NS/plans/x"),
     ("PUT", "/apis/coordination.k8s.io/v1/namespaces/NS/leases/x"),
     ("DELETE", "/apis/coordination.k8s.io/v1/namespaces/NS/leases/x"),
     ("POST", "/api/v1/namespaces/NS/pods"),

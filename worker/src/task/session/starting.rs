@@ -13,6 +13,7 @@ use braid_engine::{
     retry::Reason,
 };
 use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use tokio::time::Instant;
 
@@ -271,11 +272,19 @@ impl Session {
         };
         let (reference, ground) = (run.reference.clone(), self.options.ground.clone());
         let (api, deadline) = (self.plan_api(), self.options.call_deadline);
+        let pool = self.pool();
         let planning = self.jobs.0.spawn(async move {
-            let planned = planner::plan(api, reference, order, ground, deadline).await;
+            let planned = planner::plan(api, (reference, pool), order, ground, deadline).await;
             Job::Planned(task, planned)
         });
         self.planning.insert(task, planning);
+    }
+
+    /// The pool that its object belongs to.
+    fn pool(&self) -> Option<OwnerReference> {
+        let (_, worker) = self.newest.as_ref()?;
+        let mut owners = worker.metadata.owner_references.iter().flatten();
+        owners.find(|owner| owner.kind == "WorkerPool").cloned()
     }
 
     fn plan_api(&self) -> Api<PlanObject> {
