@@ -3,11 +3,17 @@
 //! An operator for some namespaces has watches and memories for each: what is read in one says nothing of the others. Runs may use standing
 //! pools of other namespaces, so a pass may have to ask the copies of another realm.
 
-use std::sync::{Arc, OnceLock, Weak, atomic::Ordering};
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
 use crate::Context;
+
+/// For how long the first passes over runs wait for the pools of other realms.
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Where the objects are that one set of watches shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +75,17 @@ impl Context {
         self.read.load(Ordering::Acquire)
     }
 
-    /// Its workers and pools have been read.
-    pub(crate) fn has_read(&self) {
-        self.read.store(true, Ordering::Release);
+    /// Waits until its workers and pools have been read. If they cannot be, the watch has ended, and so has the reign.
+    pub(crate) async fn until_read(&self) {
+        if self.workers.wait_until_ready().await.is_ok() && self.pools.wait_until_ready().await.is_ok() {
+            self.read.store(true, Ordering::Release);
+        }
+    }
+
+    /// Waits until those of all realms have been read, for a moment only: one that cannot be read does not hold up the others for longer.
+    pub(crate) async fn until_all_are_read(&self) {
+        let all = self.everywhere().map(|there| async move { there.until_read().await });
+        // Who comes before says that they have not been read.
+        let _ = tokio::time::timeout(A_MOMENT, futures::future::join_all(all)).await;
     }
 }

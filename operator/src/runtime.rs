@@ -258,7 +258,7 @@ async fn reign(context: Arc<Context>, parts: Parts, lost: CancellationToken) -> 
         )
         .for_each(|_| std::future::ready(()));
     let pool_passes = Passes::<WorkerPool>::new(context.clone(), Kind::WorkerPool);
-    let pool_runs = Controller::for_stream(pool_watch, pools.clone())
+    let pool_runs = Controller::for_stream(pool_watch, pools)
         .with_config(config)
         .reconcile_on(parts.pools_rung)
         .reconcile_all_on(pods_changed(context.pods.watch()))
@@ -276,13 +276,14 @@ async fn reign(context: Arc<Context>, parts: Parts, lost: CancellationToken) -> 
                 .await
                 .map_err(|_| OperatorError::WatchEnded("workers"))?;
             // Only now the runs: their ledgers are then at least as new as the shards known.
-            let read = async {
-                // If it cannot be, the watch has ended, and so has the reign.
-                if pools.wait_until_ready().await.is_ok() {
-                    context.has_read();
+            let runs = async {
+                // Runs on standing pools would say that they have none.
+                if context.options.pod_classes {
+                    context.until_all_are_read().await;
                 }
+                runs.await;
             };
-            futures::future::join3(runs, pool_runs, read).await;
+            futures::future::join3(runs, pool_runs, context.until_read()).await;
             Ok::<_, OperatorError>(())
         };
         tokio::select! {

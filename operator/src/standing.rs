@@ -382,3 +382,6 @@ pub fn owners<'a>(tenants: &'a [Tenant], workers: &[&Worker]) -> Vec<Option<&'a 
     let uid = |share: Option<usize>| Some(tenants.get(share?)?.uid.as_str());
     shares.into_iter().map(uid).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,7 @@ impl Bench {
                     round: Round(0),
                     plan: PlanDigest::default(),
                     card: card.digest.clone(),
+                    ..RunRef::default()
                 },
                 start,
                 end,
