@@ -103,7 +103,15 @@ impl Cluster {
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
     {
-        Api::namespaced(self.client(), &self.namespace)
+        self.api_in(&self.namespace)
+    }
+
+    /// Objects of a kind in another namespace.
+    pub fn api_in<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
+    {
+        Api::namespaced(self.client(), namespace)
     }
 
     /// The runs of the namespace, or of all.

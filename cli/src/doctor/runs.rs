@@ -106,6 +106,8 @@ fn judge(workflow: &Workflow, now: Timestamp) -> Option<Finding> {
         "PoolMissing" | "PoolNotShared" | "PoolDoesNotFit" if stands > PATIENCE => {
             finding(State::Problem, told).map(|it| it.help(format!("kubectl -n {namespace} get workerpools.braid.dev")))
         }
+        // Whom to ask, the message says.
+        "RefNotPermitted" | "PoolNotWatched" | "PoolNotRead" if stands > PATIENCE => finding(State::Problem, told),
         _ if status.phase == Phase::Paused => finding(State::Problem, told)
             .map(|it| it.help(format!("mend the cause, then {} resume {at}", program::name()))),
         _ => finding(State::Note, told),
@@ -165,6 +167,10 @@ mod tests {
         let (state, told) = with(progressing("False", "PoolMissing", long), "Running").unwrap();
         assert_eq!(State::Problem, state);
         assert!(told.contains("kubectl -n team get workerpools.braid.dev"), "{told}");
+        for reason in ["RefNotPermitted", "PoolNotWatched"] {
+            let (state, _) = with(progressing("False", reason, long), "Running").unwrap();
+            assert_eq!(State::Problem, state, "{reason}");
+        }
         // Others have the workers: that will pass.
         let (state, _) = with(progressing("False", "WaitingForWorkers", long), "Running").unwrap();
         assert_eq!(State::Note, state);

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use braid_crds::{WorkerPool, Workflow};
-use braid_operator::{jobs::WORKER, names};
+use braid_operator::{jobs::WORKER, names, standing};
 use braid_worker::runner::logs::Filter;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -52,10 +52,18 @@ const PAGE: u32 = 200;
 #[derive(Clone)]
 struct Asked {
     run: String,
-    /// The pods of a run's own pools and of the standing ones that it names, as selectors of labels.
-    selectors: Vec<String>,
+    /// The pods of a run's own pools and of the standing ones that it names.
+    places: Vec<Place>,
     steps: Vec<String>,
     filter: Filter,
+}
+
+/// Where pods are.
+#[derive(Clone)]
+struct Place {
+    namespace: String,
+    /// As a selector of labels.
+    selector: String,
 }
 
 /// Prints logs.
@@ -63,7 +71,7 @@ pub async fn logs(args: &LogsArgs, remote: &Remote) -> Result<Exit, Failure> {
     let workflow = remote.workflow().await?;
     let run = workflow.uid().unwrap_or_default();
     let asked = Asked {
-        selectors: selectors(&remote.cluster, &workflow).await?,
+        places: places(&remote.cluster, &workflow).await?,
         run,
         steps: steps(args, &workflow)?.into_iter().map(str::to_owned).collect(),
         filter: filter(args),
@@ -76,36 +84,55 @@ pub async fn logs(args: &LogsArgs, remote: &Remote) -> Result<Exit, Failure> {
 }
 
 /// Where a run has pods.
-async fn selectors(cluster: &Cluster, workflow: &Workflow) -> Result<Vec<String>, ClusterError> {
-    let mut selectors = vec![format!(
-        "{}={}",
-        names::WORKFLOW_UID,
-        workflow.uid().unwrap_or_default()
-    )];
-    let api: Api<WorkerPool> = cluster.api();
-    for reference in workflow
-        .spec
-        .pools
-        .iter()
-        .filter_map(|pool| pool.worker_pool_ref.as_ref())
-    {
-        match cluster.call(api.get(&reference.name)).await {
-            Ok(pool) => selectors.push(format!("{}={}", names::POOL_UID, pool.uid().unwrap_or_default())),
-            Err(ClusterError::NotFound(_)) => note(&reference.name, "there is no such WorkerPool now"),
+async fn places(cluster: &Cluster, workflow: &Workflow) -> Result<Vec<Place>, ClusterError> {
+    let mut places = vec![Place {
+        namespace: cluster.namespace.clone(),
+        selector: format!("{}={}", names::WORKFLOW_UID, workflow.uid().unwrap_or_default()),
+    }];
+    for pool in standing::references(workflow) {
+        let api: Api<WorkerPool> = cluster.api_in(&pool.namespace);
+        match cluster.call(api.get(&pool.name)).await {
+            Ok(found) => places.push(Place {
+                selector: format!("{}={}", names::POOL_UID, found.uid().unwrap_or_default()),
+                namespace: pool.namespace,
+            }),
+            Err(ClusterError::NotFound(_)) => {
+                progress::say(&format!(
+                    "braid: there is no WorkerPool {pool} now, nor logs of its pods"
+                ));
+            }
+            // The run may have other workers, too.
+            Err(ClusterError::Forbidden(why)) if pool.namespace != cluster.namespace => {
+                progress::say(&format!("braid: {}", elsewhere(&pool.namespace, &why)));
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(selectors)
+    Ok(places)
+}
+
+/// What a user has to be told who may not look into the namespace of a pool.
+fn elsewhere(namespace: &str, why: &str) -> String {
+    format!(
+        "workers of this run are in the namespace {namespace}, and their logs need the rights there to get workerpools, list pods and get \
+         pods/log: {}",
+        crate::text::clean(why, 300)
+    )
 }
 
 /// The pods of a run, and those of standing pools that it shares.
-async fn pods(cluster: &Cluster, selectors: &[String]) -> Result<Vec<Pod>, ClusterError> {
-    let api: Api<Pod> = cluster.api();
+async fn pods(cluster: &Cluster, places: &[Place]) -> Result<Vec<Pod>, ClusterError> {
     let mut found = Vec::new();
-    for selector in selectors {
+    for Place { namespace, selector } in places {
+        let api: Api<Pod> = cluster.api_in(namespace);
         let mut params = ListParams::default().labels(selector).limit(PAGE);
         loop {
-            let page = cluster.call(api.list(&params)).await?;
+            let page = match cluster.call(api.list(&params)).await {
+                Err(ClusterError::Forbidden(why)) if *namespace != cluster.namespace => {
+                    return Err(ClusterError::Forbidden(elsewhere(namespace, &why)));
+                }
+                page => page?,
+            };
             found.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -115,6 +142,11 @@ async fn pods(cluster: &Cluster, selectors: &[String]) -> Result<Vec<Pod>, Clust
     }
     found.sort_by_key(Pod::name_any);
     Ok(found)
+}
+
+/// The pods of the namespace of one.
+fn beside(cluster: &Cluster, pod: &Pod) -> Api<Pod> {
+    cluster.api_in(pod.metadata.namespace.as_ref().unwrap_or(&cluster.namespace))
 }
 
 /// The container on whose output the lines are: of pods that do not say, as of an older operator, the worker's.
@@ -136,13 +168,12 @@ fn params(container: &str, follow: bool, since: Option<Timestamp>) -> LogParams 
 /// What is there now, one pod after the other.
 async fn print_all(cluster: &Cluster, asked: &Asked) -> Result<Exit, Failure> {
     let style = Style::of_stdout();
-    let pods_found = pods(cluster, &asked.selectors).await?;
+    let pods_found = pods(cluster, &asked.places).await?;
     if pods_found.is_empty() {
         progress::say("braid: the run has no pods now; logs go with their pods");
     }
-    let api: Api<Pod> = cluster.api();
     for pod in &pods_found {
-        let name = pod.name_any();
+        let (api, name) = (beside(cluster, pod), pod.name_any());
         let mut reader = match cluster
             .call(api.log_stream(&name, &params(&container(pod), false, None)))
             .await
@@ -266,7 +297,7 @@ async fn start(
     asked: &Asked,
     full: &mut bool,
 ) -> Result<(), ClusterError> {
-    for pod in pods(cluster, &asked.selectors).await? {
+    for pod in pods(cluster, &asked.places).await? {
         let pod_uid = pod.uid().unwrap_or_default();
         if known.contains(&pod_uid) {
             continue;
@@ -278,22 +309,16 @@ async fn start(
             *full = true;
             break;
         }
-        known.insert(pod_uid.clone());
-        readers.spawn(read(
-            cluster.clone(),
-            pod.name_any(),
-            container(&pod),
-            pod_uid,
-            lines.clone(),
-            asked.clone(),
-        ));
+        known.insert(pod_uid);
+        readers.spawn(read(cluster.clone(), pod, lines.clone(), asked.clone()));
     }
     Ok(())
 }
 
 /// Reads the log of a pod until the pod has ended, taking it up again where it was lost.
-async fn read(cluster: Cluster, pod: String, container: String, uid: String, lines: Sender<Tagged>, asked: Asked) {
-    let api: Api<Pod> = cluster.api();
+async fn read(cluster: Cluster, pod: Pod, lines: Sender<Tagged>, asked: Asked) {
+    let (api, uid, container) = (beside(&cluster, &pod), pod.uid(), container(&pod));
+    let pod = pod.name_any();
     let mut last: Option<Timestamp> = None;
     loop {
         match cluster
@@ -335,7 +360,7 @@ async fn read(cluster: Cluster, pod: String, container: String, uid: String, lin
             Ok(now) => {
                 let phase = now.status.as_ref().and_then(|status| status.phase.as_deref());
                 let ended = matches!(phase, Some("Succeeded" | "Failed"));
-                if now.uid().as_deref() != Some(&uid) || (ended && last.is_some()) {
+                if now.uid() != uid || (ended && last.is_some()) {
                     return;
                 }
             }

@@ -1,6 +1,7 @@
 //! Writing a timeline while a run goes on.
 
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use braid_crds::{Worker, Workflow};
+use braid_operator::standing;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::{
@@ -32,7 +34,10 @@ impl Recorder {
         let namespace = run.namespace().unwrap_or_default();
         let watched = Watched {
             runs: Api::namespaced(client.clone(), &namespace),
-            workers: Api::namespaced(client.clone(), &namespace),
+            workers: namespaces(run)
+                .iter()
+                .map(|namespace| Api::namespaced(client.clone(), namespace))
+                .collect(),
             name: run.name_any(),
             uid: run.uid().unwrap_or_default(),
         };
@@ -48,10 +53,17 @@ impl Recorder {
     }
 }
 
+/// Where the workers of a run are: in its own namespace, and in those of the standing pools that it names.
+fn namespaces(run: &Workflow) -> BTreeSet<String> {
+    let pools = standing::references(run).map(|pool| pool.namespace);
+    pools.chain(run.namespace()).collect()
+}
+
 /// What is looked at.
 struct Watched {
     runs: Api<Workflow>,
-    workers: Api<Worker>,
+    /// Where its workers may be.
+    workers: Vec<Api<Worker>>,
     name: String,
     uid: String,
 }
@@ -67,7 +79,8 @@ async fn record(path: PathBuf, watched: Watched, mut last: oneshot::Receiver<Opt
     let is_it = |run: &Workflow| run.uid().as_ref() == Some(&uid);
     let mut seen = Seen::of(uid.clone());
     let mut runs = std::pin::pin!(watcher::watch_object(runs, &name).default_backoff());
-    let mut workers = std::pin::pin!(watcher(workers, watcher::Config::default()).default_backoff());
+    let watch = |workers| watcher(workers, watcher::Config::default()).default_backoff().boxed();
+    let mut workers = futures::stream::select_all(workers.into_iter().map(watch));
     loop {
         let told = tokio::select! {
             run = &mut last => {

@@ -37,13 +37,17 @@ impl Seen {
 
     /// A worker's object as it is now.
     pub fn worker(&mut self, worker: &Worker) -> Vec<What> {
-        let (uid, name) = (worker.uid().unwrap_or_default(), worker.name_any());
+        let (uid, mut name) = (worker.uid().unwrap_or_default(), worker.name_any());
         let mine: Vec<_> = worker
             .spec
             .shards
             .iter()
             .filter(|shard| self.uid.as_ref().is_none_or(|uid| *uid == shard.run.uid))
             .collect();
+        // Of a pool of another namespace: there may be one of the same name here.
+        if mine.iter().any(|shard| shard.run.namespace.is_some()) {
+            name = format!("{}/{name}", worker.namespace().unwrap_or_default());
+        }
         let known_before = self.workers.contains_key(&uid);
         // A worker that others share is of no interest before it has something of this run.
         if mine.is_empty() && !known_before {
