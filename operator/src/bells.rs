@@ -105,11 +105,14 @@ impl Context {
         }
     }
 
-    /// Rings for the standing pools of a run that is gone: what it has left on their desks is to be taken off.
+    /// Rings for the standing pools of a run that is gone: what it has left in them is to be taken away.
     pub(crate) fn ring_if_gone(&self, run: &Workflow) {
         let namespace = run.namespace().unwrap_or_default();
         if !self.knows_run(&namespace, &run.name_any(), &names::uid(run)) {
             for pool in standing::references(run) {
+                if pool.is_elsewhere(run) {
+                    self.sweep_soon(&pool);
+                }
                 self.ring_pool(&pool.namespace, &pool.name);
             }
         }

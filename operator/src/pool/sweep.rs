@@ -25,6 +25,7 @@ use crate::{
     Context,
     api::{ApiError, call},
     names,
+    standing::PoolKey,
     workflow::plans,
 };
 
@@ -125,6 +126,17 @@ pub(super) async fn sweep_plans(context: &Context, pool: &WorkerPool) -> Result<
 }
 
 impl Context {
+    /// The next pass over a pool looks for plans of runs that are over.
+    pub(crate) fn sweep_soon(&self, key: &PoolKey) {
+        let there = self.at(&key.namespace);
+        if let Some((there, pool)) =
+            there.and_then(|there| Some((there.clone(), there.pool(&key.namespace, &key.name)?)))
+        {
+            let mut swept = there.swept_pools.lock().unwrap_or_else(PoisonError::into_inner);
+            swept.remove(&names::uid(pool.as_ref()));
+        }
+    }
+
     fn sweep_is_due(&self, pool: &str) -> bool {
         let swept = self.swept_pools.lock().unwrap_or_else(PoisonError::into_inner);
         let last = swept.get(pool);

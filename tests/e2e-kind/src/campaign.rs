@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::USERLAND;
 use crate::detour::Detour;
@@ -17,6 +17,7 @@ use crate::edges::{Cause, Cell};
 use crate::install::suite;
 use crate::processes::{Process, Signal};
 use crate::proxy::{Call, Edge, Hands, Hit, Moment, Who};
+use crate::space::Space;
 use crate::table::Row;
 use crate::victim::{Part, Victim, open_shards};
 
@@ -29,6 +30,8 @@ const ROOM: u64 = 25;
 /// Partitions of a run beside the run, and of one in which something has to happen before its end.
 const BESIDE: u64 = 6;
 const LONGER: u64 = 40;
+/// The standing pool for runs of another namespace.
+const GUESTS: &str = "guests";
 /// Pods of a run that may end: a Job waits longer each time before it replaces one.
 const ENDS: u32 = 2;
 /// The programs of the pods that are killed.
@@ -102,6 +105,9 @@ struct Stage<'a> {
     expiring: Vec<String>,
     /// How many runs beside it were cancelled, to be taken over from.
     cancelled: usize,
+    /// Where runs are that use a pool of this namespace, and how many there were.
+    guests: Option<Space>,
+    guest_runs: usize,
     /// Pods that were ended.
     ends: u32,
     /// Whether two leaders could have written.
@@ -179,6 +185,8 @@ impl<'a> Stage<'a> {
             beside: Vec::new(),
             expiring: Vec::new(),
             cancelled: 0,
+            guests: None,
+            guest_runs: 0,
             ends: 0,
             doubled: false,
             held: Arc::default(),
@@ -256,6 +264,7 @@ impl<'a> Stage<'a> {
                 self.expiring.push(beside.clone());
                 Some(beside)
             }
+            Cause::GuestGoes => Some(self.run_guest()),
             // What it has counted is looked at in the run that takes over.
             Cause::RunTakesOver => {
                 self.run_long(&beside);
@@ -324,6 +333,19 @@ impl<'a> Stage<'a> {
                 let words = ["patch", "workflow.braid.dev", &name, "--type=merge", "--patch", change];
                 suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
             }
+            Cause::GuestGoes => {
+                let name = prepared.unwrap_or_default();
+                let guests = self.guests.as_ref().map_or("", Space::name);
+                let words = [
+                    "delete",
+                    "workflow.braid.dev",
+                    &name,
+                    "--wait=false",
+                    "--namespace",
+                    guests,
+                ];
+                suite().kubectl(&words);
+            }
             Cause::RunTakesOver => {
                 let name = self.next_beside();
                 space.run(&name, &json!({"resumeFrom": {"name": prepared.unwrap_or_default()}}));
@@ -373,6 +395,40 @@ impl<'a> Stage<'a> {
             }),
         );
         self.beside.push((name.to_owned(), partitions));
+    }
+
+    /// A run of another namespace on a standing pool of this one, in its midst.
+    fn run_guest(&mut self) -> String {
+        let space = self.victim.space();
+        space.apply(&json!({
+            "apiVersion": "braid.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": GUESTS},
+            "spec": {
+                "workers": {"max": 1, "idle": "1s"}, "allowedRuns": {"namespaces": {"from": "All"}},
+                "pods": {"image": USERLAND, "template": {"spec": {"terminationGracePeriodSeconds": 5}}},
+            },
+        }));
+        let guests = self
+            .guests
+            .get_or_insert_with(|| Space::restricted(&format!("guests-{}", space.name())));
+        let name = format!("guest-{}", self.guest_runs);
+        self.guest_runs += 1;
+        let items: Vec<u64> = (0..LONGER).collect();
+        guests.run(
+            &name,
+            &json!({
+                "pools": [{"name": "default", "workerPoolRef": {"name": GUESTS, "namespace": space.name()}}],
+                "steps": [{
+                    "name": "beside", "over": {"items": items},
+                    "run": {"script": "sleep 1; echo '{\"n\": 1}' >\"$BRAID_RESULTS\""}, "results": [{"name": "n", "reduce": "Sum"}],
+                }],
+            }),
+        );
+        space.until("its plan is lent", || {
+            let plans = space.list("plans.braid.dev");
+            let is_of_it = |plan: &Value| plan["metadata"]["labels"]["braid.dev/workflow"] == name.as_str();
+            plans.iter().any(is_of_it).then_some(())
+        });
+        name
     }
 
     /// A run beside the run, in its midst.
@@ -428,6 +484,19 @@ impl<'a> Stage<'a> {
             (!self.expiring.iter().any(is_there)).then_some(())
         });
         space.finished("run");
+        let words = [
+            "delete",
+            "workerpools.braid.dev",
+            GUESTS,
+            "--ignore-not-found",
+            "--wait=false",
+        ];
+        suite().kubectl(&[&words[..], &["--namespace", space.name()]].concat());
+        space.until("no plan of a run of another namespace is left", || {
+            let plans = space.list("plans.braid.dev");
+            let is_lent = |plan: &Value| plan["metadata"]["labels"]["braid.dev/workflow-namespace"].is_string();
+            (!plans.iter().any(is_lent)).then_some(())
+        });
         space.until("no worker and no pod is left", || {
             let left = ["workers.braid.dev", "pods"].map(|kind| space.list(kind).len());
             (left == [0, 0]).then_some(())

@@ -23,6 +23,8 @@ pub enum Cause {
     LeaseDeleted,
     /// The time is over for which another run that has ended is kept.
     RunExpires,
+    /// A run of another namespace is deleted, which was on a standing pool of this one.
+    GuestGoes,
     /// A run is created that takes over from another one, which was cancelled in its midst.
     RunTakesOver,
 }
@@ -38,7 +40,7 @@ pub struct Cell {
     pub cause: Cause,
 }
 
-const WRITES: [(Who, Verb, &str, Cause); 23] = [
+const WRITES: [(Who, Verb, &str, Cause); 24] = [
     (Who::Operator, Verb::Update, "workflows/status", Cause::Itself),
     (Who::Operator, Verb::Update, "workers", Cause::Itself),
     (Who::Operator, Verb::Update, "leases/leader", Cause::Itself),
@@ -59,6 +61,7 @@ const WRITES: [(Who, Verb, &str, Cause); 23] = [
     (Who::Operator, Verb::Patch, "events", Cause::OtherRunSuspended),
     (Who::Operator, Verb::Delete, "workflows", Cause::RunExpires),
     (Who::Operator, Verb::Update, "workflows", Cause::RunTakesOver),
+    (Who::Operator, Verb::Delete, "plans", Cause::GuestGoes),
     (Who::Worker, Verb::Update, "workers/status", Cause::Itself),
     (Who::Worker, Verb::Update, "leases", Cause::OtherRunSlow),
     (Who::Worker, Verb::Create, "plans", Cause::OtherRunOverFiles),
