@@ -139,7 +139,7 @@ pub async fn lend(
         if memory.lent.contains(&key) {
             continue;
         }
-        let lending = lend_one(context, workflow, step, plan, pool);
+        let lending = Box::pin(lend_one(context, workflow, step, plan, pool));
         context.stage(Kind::Workflow, Stage::Plan, lending).await?;
         memory.lent.insert(key);
     }
