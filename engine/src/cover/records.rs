@@ -9,7 +9,7 @@
 //! Empty lines are records of text; of CSV and JSON lines they are not, and go with the records beside them.
 
 use braid_crds::workflow::Format;
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memrchr};
 
 /// The longest header of a CSV file, in bytes.
 pub const HEADER_BYTES: u64 = 1 << 20;
@@ -19,7 +19,7 @@ pub const CUTS: usize = 8_000_000;
 /// What parts the fields of CSV: the first is that of RFC 4180.
 pub const DELIMITERS: [u8; 4] = *b",;\t|";
 
-/// Text is counted in blocks of so many bytes.
+/// Lines are counted in blocks of so many bytes.
 const BLOCK: usize = 32 << 10;
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
@@ -234,7 +234,7 @@ impl RecordScan {
                     self.rows += found;
                     self.total_rows += found;
                 }
-                let behind = memchr::memrchr(b'\n', block).map_or(0, |last| last + 1);
+                let behind = memrchr(b'\n', block).map_or(0, |last| last + 1);
                 if behind > 0 {
                     self.line = Line::default();
                 }
@@ -257,15 +257,53 @@ impl RecordScan {
     }
 
     fn lines(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
-        let mut from = 0;
-        for at in memchr_iter(b'\n', chunk) {
-            self.line.extend(chunk.get(from..at).unwrap_or_default());
-            from = at + 1;
-            self.end_of_line(self.position + from as u64)?;
+        for block in chunk.chunks(BLOCK) {
+            self.unquoted(block, self.position)?;
+            self.position += block.len() as u64;
         }
-        self.line.extend(chunk.get(from..).unwrap_or_default());
-        self.position += chunk.len() as u64;
         Ok(())
+    }
+
+    /// Bytes in which every line feed ends a line; they begin at that position. If they fill no partition, the line feeds are only counted.
+    fn unquoted(&mut self, bytes: &[u8], begin: u64) -> Result<(), ScanError> {
+        if let Some(last) = self.fills_nothing(bytes, begin) {
+            let records = memchr_iter(b'\n', bytes).count() as u64;
+            self.open()?;
+            self.rows += records;
+            self.total_rows += records;
+            self.line = Line::default();
+            self.line.extend(bytes.get(last..).unwrap_or_default());
+            return Ok(());
+        }
+        let mut from = 0;
+        for at in memchr_iter(b'\n', bytes) {
+            self.line.extend(bytes.get(from..at).unwrap_or_default());
+            from = at + 1;
+            self.end_of_line(begin + from as u64)?;
+        }
+        self.line.extend(bytes.get(from..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Where the last line begins, if there are others before it, all of them are records behind the header, and the open partition
+    /// is not full with them.
+    fn fills_nothing(&self, bytes: &[u8], begin: u64) -> Option<usize> {
+        if self.header.is_none() || self.ends.is_some() {
+            return None;
+        }
+        let first = memchr(b'\n', bytes)?;
+        let last = memrchr(b'\n', bytes)? + 1;
+        let full = match self.unit {
+            // No more line feeds than bytes.
+            Unit::Rows(rows) if rows - self.rows > bytes.len() as u64 => false,
+            Unit::Rows(rows) => memchr_iter(b'\n', bytes).count() as u64 >= rows - self.rows,
+            Unit::Bytes(unit) => begin + last as u64 - self.start >= unit,
+        };
+        let mut line = self.line;
+        line.extend(bytes.get(..first).unwrap_or_default());
+        let all_count = matches!(self.rule, Rule::Text)
+            || !(line.is_empty() || has_empty_line(bytes.get(first..last).unwrap_or_default()));
+        (!full && all_count).then_some(last)
     }
 
     fn csv(&mut self, chunk: &[u8], mut state: State, mut mark: usize) -> Result<(), ScanError> {
@@ -283,31 +321,22 @@ impl RecordScan {
             let rest = chunk.get(at..).unwrap_or_default();
             match state {
                 State::Field | State::Plain => {
-                    let Some(found) = memchr2(b'\n', b'"', rest) else {
-                        state = if rest.last().is_some_and(|byte| parts(*byte)) {
-                            State::Field
-                        } else {
-                            State::Plain
-                        };
-                        break;
+                    let block = rest.get(..BLOCK).unwrap_or(rest);
+                    let quote = memchr(b'"', block);
+                    let plain = block.get(..quote.unwrap_or(block.len())).unwrap_or_default();
+                    self.line.extend(chunk.get(from..at).unwrap_or_default());
+                    self.unquoted(plain, self.position + at as u64)?;
+                    at += plain.len();
+                    from = at;
+                    let begins = plain
+                        .last()
+                        .map_or(state == State::Field, |byte| *byte == b'\n' || parts(*byte));
+                    state = match quote {
+                        Some(_) if begins => State::Quoted(self.position + at as u64),
+                        None if begins => State::Field,
+                        _ => State::Plain,
                     };
-                    let place = at + found;
-                    if chunk.get(place) == Some(&b'\n') {
-                        self.line.extend(chunk.get(from..place).unwrap_or_default());
-                        (state, from) = (State::Field, place + 1);
-                        self.end_of_line(self.position + from as u64)?;
-                    } else {
-                        let opens = match found.checked_sub(1).and_then(|before| rest.get(before)) {
-                            Some(before) => parts(*before),
-                            None => state == State::Field,
-                        };
-                        state = if opens {
-                            State::Quoted(self.position + place as u64)
-                        } else {
-                            State::Plain
-                        };
-                    }
-                    at = place + 1;
+                    at += usize::from(quote.is_some());
                 }
                 State::Quoted(opened) => {
                     let Some(found) = memchr(b'"', rest) else { break };
@@ -374,6 +403,21 @@ impl RecordScan {
         }
         Ok(())
     }
+}
+
+/// Whether there is an empty line behind another one: two line feeds with nothing, or one carriage return, between them.
+fn has_empty_line(bytes: &[u8]) -> bool {
+    let (second, third) = (bytes.get(1..).unwrap_or_default(), bytes.get(2..).unwrap_or_default());
+    let is = |byte: &u8, wanted: u8| u8::from(*byte == wanted);
+    // Without a way out, so that many bytes are compared at once.
+    let found = bytes
+        .iter()
+        .zip(second)
+        .zip(third)
+        .fold(0, |found, ((one, two), three)| {
+            found | (is(one, b'\n') & (is(two, b'\n') | (is(two, b'\r') & is(three, b'\n'))))
+        });
+    found != 0 || bytes.ends_with(b"\n\n")
 }
 
 /// Whether a field may begin behind this byte.

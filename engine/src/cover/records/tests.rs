@@ -186,6 +186,42 @@ fn text_is_counted_across_blocks() {
 }
 
 #[test]
+fn records_are_counted_across_blocks() {
+    let mut file = b"h,i,j\n".to_vec();
+    for number in 0..4_000_u32 {
+        file.extend(format!("{number},{},z\n", "x".repeat(number as usize % 41)).into_bytes());
+        match number % 700 {
+            0 => file.extend(b"1,\"a\n\"\"b\",c\r\n\n2,\"\",\n"),
+            1 => file.extend(b"\r\n"),
+            2 => file.extend(b"\n\n"),
+            _ => {}
+        }
+    }
+    let mut csv = slow_csv(&file);
+    csv.remove(0);
+    let lines = slow_lines(&file, Format::JsonLines);
+    for unit in [
+        Unit::Rows(7),
+        Unit::Rows(1_999),
+        Unit::Rows(1 << 40),
+        Unit::Bytes(1_000),
+        Unit::Bytes(40_000),
+    ] {
+        for (format, records) in [(Format::Csv, &csv), (Format::JsonLines, &lines)] {
+            for size in [7, BLOCK - 1, file.len()] {
+                let mut scan = RecordScan::new(format, unit).unwrap();
+                for chunk in file.chunks(size) {
+                    scan.feed(chunk).unwrap();
+                }
+                assert_eq!(scan.total_rows(), records.len() as u64);
+                let found = parts_of(&file, &scan.finish().unwrap());
+                assert!(found == slow_parts(records, unit), "{format:?} {unit:?} {size}");
+            }
+        }
+    }
+}
+
+#[test]
 fn csv_that_cannot_be_cut_says_where() {
     let open = scan(Format::Csv, Unit::Rows(1), b"a,b\n1,\"2\n3,4\n", 5);
     assert_eq!(open, Err(ScanError::UnclosedQuote(6)));
