@@ -40,6 +40,7 @@ use crate::{
     store,
 };
 
+mod ahead;
 mod error;
 mod look;
 mod shuffle;

@@ -1,10 +1,6 @@
 //! A look into files, where their names and sizes do not tell how they are cut: once, from beginning to end, a chunk at a time.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use braid_crds::workflow::Format;
 use braid_engine::{
@@ -12,14 +8,11 @@ use braid_engine::{
     plan::{FilePlan, Found, Needs, PlannedFile},
 };
 
-use super::PlanningError;
+use super::{PlanningError, ahead};
 use crate::{
     ground::Ground,
     reader::{InputError, checked, is_planned, rowgroups},
 };
-
-/// So many bytes are read at once.
-pub(super) const CHUNK: usize = 1 << 20;
 
 /// Finds what has to be known of files that are cut so. A file that changes meanwhile is an error. Blocks; ends with
 /// [`PlanningError::Cut`] soon after `stop` is set.
@@ -72,7 +65,6 @@ fn records(
     ground: &Ground,
     stop: &AtomicBool,
 ) -> Result<Vec<Records>, PlanningError> {
-    let mut chunk = vec![0; CHUNK];
     let mut all = Vec::with_capacity(files.len());
     let mut cuts = 0;
     for planned in files {
@@ -80,20 +72,18 @@ fn records(
             path: planned.path.to_string(),
             error,
         };
-        let mut file = checked(ground, planned)?;
+        let file = checked(ground, planned)?;
         let mut scan = RecordScan::new(format, unit).map_err(wrong)?;
-        let mut left = planned.size;
-        while left > 0 {
+        ahead::read(file, planned.size, |chunk| {
             if stop.load(Ordering::Relaxed) {
                 return Err(PlanningError::Cut);
             }
-            let read = read(&mut file, &mut chunk, left).map_err(|source| InputError::Unreadable {
+            let chunk = chunk.map_err(|source| InputError::Unreadable {
                 path: planned.path.to_string(),
                 source,
             })?;
-            scan.feed(chunk.get(..read).unwrap_or_default()).map_err(wrong)?;
-            left -= read as u64;
-        }
+            scan.feed(chunk).map_err(wrong)
+        })?;
         let records = scan.finish().map_err(wrong)?;
         cuts += records.starts.len();
         if cuts > CUTS {
@@ -103,21 +93,4 @@ fn records(
         all.push(records);
     }
     Ok(all)
-}
-
-/// Some of the bytes that are left.
-fn read(file: &mut File, chunk: &mut [u8], left: u64) -> io::Result<usize> {
-    let most = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
-    loop {
-        match file.read(chunk.get_mut(..most).unwrap_or_default()) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "it is shorter than it was when it was listed",
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
 }

@@ -15,7 +15,7 @@ use braid_engine::{
     shuffle::{Parts, RouteError, Router},
 };
 
-use super::{PlanningError, listed, look::CHUNK, planned};
+use super::{PlanningError, ahead::CHUNK, listed, planned};
 use crate::{
     ground::Ground,
     reader::{InputError, Source},
