@@ -25,8 +25,8 @@ pub use wire::{Decoder, Frame, FrameError, encode};
 
 /// The version of the protocol; the first frame of each side carries it. Both ends of a pod come from one image, so there is no
 /// other to talk with: 2 tells the shim whose lines it prints, 3 has long-lived programs, 4 has files that
-/// attempts write, 5 what they save for the next.
-pub const VERSION: u16 = 5;
+/// attempts write, 5 what they save for the next, 6 inputs that the worker has put into files.
+pub const VERSION: u16 = 6;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_BODY: usize = 1 << 20;

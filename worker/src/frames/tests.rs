@@ -22,6 +22,8 @@ fn input() -> impl Strategy<Value = InputShape> {
         any::<u64>().prop_map(|length| InputShape::Many { length }),
         Just(InputShape::Stream),
         Just(InputShape::Beside),
+        ".{0,60}".prop_map(|path| InputShape::Placed { path }),
+        ".{0,60}".prop_map(|path| InputShape::PlacedMany { path }),
     ]
 }
 

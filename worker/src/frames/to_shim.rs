@@ -88,7 +88,7 @@ pub enum ToShim {
     Store {
         /// The partition's attempt: not one that the shim holds.
         attempt: u64,
-        /// [`InputShape::One`] or [`InputShape::Many`].
+        /// One file or several.
         input: InputShape,
     },
     /// Removes what [`Self::Store`] has made. What is not held is ignored.
@@ -186,6 +186,17 @@ pub enum InputShape {
         /// Their length in bytes together, as a hint where to put them.
         length: u64,
     },
+    /// One file that the worker makes and removes: whole at [`ToShim::InputEnd`], and there until the attempt has ended. Only where
+    /// both see the same files.
+    Placed {
+        /// Where it is.
+        path: String,
+    },
+    /// Several such files in a directory; their names come as those of [`Self::Many`], without bytes.
+    PlacedMany {
+        /// Where the directory is.
+        path: String,
+    },
     /// Of a long-lived program: standard input stays open for [`ToShim::InputData`], and standard output is no log but
     /// comes back as it is, in [`super::FromShim::Output`]. Such an attempt runs beside those that concurrency counts.
     Stream,
@@ -209,6 +220,14 @@ impl InputShape {
             }
             Self::Stream => out.put_u8(3),
             Self::Beside => out.put_u8(4),
+            Self::Placed { path } => {
+                out.put_u8(5);
+                put_bytes(out, path.as_bytes());
+            }
+            Self::PlacedMany { path } => {
+                out.put_u8(6);
+                put_bytes(out, path.as_bytes());
+            }
         }
     }
 
@@ -224,6 +243,12 @@ impl InputShape {
             },
             3 => Self::Stream,
             4 => Self::Beside,
+            5 => Self::Placed {
+                path: body.text("path")?,
+            },
+            6 => Self::PlacedMany {
+                path: body.text("path")?,
+            },
             _ => return Err(FrameError::BadValue("input")),
         })
     }

@@ -10,6 +10,7 @@
 //! - Nothing waits for ever for a process: a shim that is silent or cannot end an attempt is killed, and its attempts
 //!   end as [`Failure::ShimDied`].
 //! - The runner opens no path that user code could have made; results arrive as bytes, bounded by the program's limit, and so do files.
+//!   Files that it makes for user code are new, and it never looks into them.
 
 mod connection;
 mod environment;
@@ -19,6 +20,7 @@ pub mod logs;
 mod noop;
 mod orphans;
 mod outbox;
+mod placing;
 mod served;
 mod shim;
 
@@ -242,7 +244,7 @@ impl From<(Arc<str>, Data)> for InputFile {
 pub enum Data {
     /// In memory.
     Bytes(Bytes),
-    /// Part of a file that the worker has opened. It is read in chunks, when the shim takes them.
+    /// Part of a file that the worker has opened. It is read when it is its turn, in pieces.
     File {
         /// The file.
         file: Arc<File>,

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
-use super::{Attempt, AttemptId, Data, Input, InputFile, MadeBytes, Side};
+use super::placing::{InputFailure, Placer, Placing};
+use super::{Attempt, AttemptId, Data, Input, InputFile, Made, MadeBytes, Side};
 use crate::frames::{CHUNK, FrameError, InputShape, ProgramFrame, StartFrame, ToShim, VERSION, encode};
 
 /// Above so many bytes nothing more is put into the form of the wire.
@@ -31,6 +32,8 @@ enum Entry {
     Data { owner: Owner, data: Data },
     /// The rest of bytes that are being made.
     Making { owner: Owner, made: Making },
+    /// The rest of an input that is put into files here.
+    Placing { attempt: AttemptId, rest: Placing },
 }
 
 /// Whose bytes they are.
@@ -51,14 +54,22 @@ impl std::fmt::Debug for Making {
     }
 }
 
-/// A chunk that has been read, and what is left to be made behind it.
-type Chunk = (Bytes, Option<Making>);
+/// What was done in the background.
+#[derive(Debug)]
+enum Done {
+    /// A chunk was read, and this is left to be made behind it.
+    Chunk(Bytes, Option<Making>),
+    /// Some of an input was put into files, and this is left.
+    Placed(Option<Placing>),
+}
+
+type Reading = JoinHandle<Result<Done, InputFailure>>;
 
 impl Entry {
     fn owner(&self) -> Option<Owner> {
         match self {
             Self::Control(_) | Self::Program(_) => None,
-            Self::Part { attempt, .. } => Some(Owner::Attempt(*attempt)),
+            Self::Part { attempt, .. } | Self::Placing { attempt, .. } => Some(Owner::Attempt(*attempt)),
             Self::Side { slot, .. } => Some(Owner::Slot(*slot)),
             Self::Data { owner, .. } | Self::Making { owner, .. } => Some(*owner),
         }
@@ -70,21 +81,32 @@ impl Entry {
 pub(super) enum Sent {
     /// The shim may run it from now on.
     Start(AttemptId),
-    /// Its input cannot be read; the shim is told to forget it.
-    InputFailed(AttemptId, io::Error),
+    /// It cannot have its input; the shim is told to forget it.
+    InputFailed(AttemptId, InputFailure),
     /// A directory of the program in that slot cannot be read.
     SideFailed(u8, io::Error),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     entries: VecDeque<Entry>,
     wire: BytesMut,
     /// The next chunk of a file is being read, for this attempt.
-    reading: Option<(Owner, JoinHandle<io::Result<Chunk>>)>,
+    reading: Option<(Owner, Reading)>,
+    /// Puts inputs into files, where the shim sees them.
+    placer: Option<Placer>,
 }
 
 impl Outbox {
+    pub(super) fn new(placer: Option<Placer>) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            wire: BytesMut::new(),
+            reading: None,
+            placer,
+        }
+    }
+
     /// For a new shim: greeting and programs first, then the attempts that were never sent, as they are.
     pub(super) fn restart<'a>(
         &mut self,
@@ -140,29 +162,21 @@ impl Outbox {
 
     /// Puts an attempt with its input in line. On an error nothing has been.
     pub(super) fn start(&mut self, attempt: Attempt, slot: u8, env: Vec<(String, String)>) -> Result<(), FrameError> {
-        let id = attempt.id;
-        let part = |bytes, start| Entry::Part {
-            attempt: id,
-            bytes,
-            start,
-        };
-        let shape = shape(&attempt.input);
         let timeout_millis = attempt
             .timeout
             .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        let start = StartFrame {
-            attempt: id.0,
-            slot,
-            partition: attempt.partition,
-            number: attempt.attempt,
-            timeout_millis,
-            env,
-            input: shape,
+        let start = |input| {
+            ToShim::Start(StartFrame {
+                attempt: attempt.id.0,
+                slot,
+                partition: attempt.partition,
+                number: attempt.attempt,
+                timeout_millis,
+                env,
+                input,
+            })
         };
-        let mut entries = vec![part(encoded(&ToShim::Start(start))?, true)];
-        input_of(id, attempt.input, &mut entries)?;
-        self.entries.extend(entries);
-        Ok(())
+        self.with_input(attempt.id, attempt.input, true, start)
     }
 
     /// Puts the start of a long-lived program in line.
@@ -214,23 +228,49 @@ impl Outbox {
 
     /// Puts an input in line that the shim is to keep in files.
     pub(super) fn store(&mut self, attempt: AttemptId, input: Input) -> Result<(), FrameError> {
-        let frame = ToShim::Store {
+        let store = |input| ToShim::Store {
             attempt: attempt.0,
-            input: shape(&input),
+            input,
         };
-        let mut entries = vec![Entry::Part {
-            attempt,
-            bytes: encoded(&frame)?,
-            start: false,
-        }];
-        input_of(attempt, input, &mut entries)?;
-        self.entries.extend(entries);
-        Ok(())
+        self.with_input(attempt, input, false, store)
     }
 
     /// The shim need not keep an attempt's files any more.
     pub(super) fn forget_file(&mut self, attempt: AttemptId) -> Result<(), FrameError> {
+        self.ended(attempt);
         self.control(&ToShim::Forget { attempt: attempt.0 })
+    }
+
+    /// An attempt has ended: what was put into files for it is not needed any more.
+    pub(super) fn ended(&mut self, attempt: AttemptId) {
+        if let Some(placer) = &mut self.placer {
+            placer.forget(attempt);
+        }
+    }
+
+    /// Puts an input in line, behind the frame that begins it. On an error nothing has been.
+    fn with_input(
+        &mut self,
+        attempt: AttemptId,
+        input: Input,
+        start: bool,
+        begin: impl FnOnce(InputShape) -> ToShim,
+    ) -> Result<(), FrameError> {
+        let placed = self.placer.as_mut().and_then(|placer| placer.place(attempt, &input));
+        let (shape, placing) = match placed {
+            Some((shape, placing)) => (shape, Some(placing)),
+            None => (shape(&input), None),
+        };
+        let mut entries = Vec::new();
+        let put = encoded(&begin(shape)).and_then(|bytes| {
+            entries.push(Entry::Part { attempt, bytes, start });
+            input_of(attempt, input, placing, &mut entries)
+        });
+        match put {
+            Ok(()) => self.entries.extend(entries),
+            Err(_) => self.ended(attempt),
+        }
+        put
     }
 
     /// Drops what has not been sent of an attempt.
@@ -305,8 +345,9 @@ impl Outbox {
                     let source = std::sync::Arc::clone(&file);
                     let read = tokio::task::spawn_blocking(move || {
                         let mut chunk = vec![0; size];
-                        source.read_exact_at(&mut chunk, offset)?;
-                        Ok((Bytes::from(chunk), None))
+                        let read = source.read_exact_at(&mut chunk, offset);
+                        read.map_err(InputFailure::Unreadable)?;
+                        Ok(Done::Chunk(Bytes::from(chunk), None))
                     });
                     self.reading = Some((owner, read));
                     let data = Data::File {
@@ -320,12 +361,16 @@ impl Outbox {
                     owner,
                     data: Data::Made(made),
                 } => {
-                    let read = tokio::task::spawn_blocking(move || make(Making(made.open()?)));
+                    let read = tokio::task::spawn_blocking(move || begin(made.as_ref()).and_then(make));
                     self.reading = Some((owner, read));
                 }
                 Entry::Making { owner, made } => {
                     let read = tokio::task::spawn_blocking(move || make(made));
                     self.reading = Some((owner, read));
+                }
+                Entry::Placing { attempt, rest } => {
+                    let step = tokio::task::spawn_blocking(move || rest.step().map(Done::Placed));
+                    self.reading = Some((Owner::Attempt(attempt), step));
                 }
                 Entry::Data {
                     owner,
@@ -346,13 +391,22 @@ impl Outbox {
             return Ok(None);
         };
         let owner = *owner;
-        let chunk = reading.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let cut = |error| Err(InputFailure::Unreadable(io::Error::other(error)));
+        let done = reading.await.unwrap_or_else(cut);
         self.reading = None;
-        match (chunk, owner) {
-            (Ok((chunk, rest)), _) => {
+        match (done, owner) {
+            (Ok(Done::Placed(rest)), Owner::Attempt(attempt)) => {
+                if let Some(rest) = rest {
+                    self.next(Entry::Placing { attempt, rest });
+                }
+                Ok(None)
+            }
+            // Directories of programs are sent.
+            (Ok(Done::Placed(_)), Owner::Slot(_)) => Ok(None),
+            (Ok(Done::Chunk(chunk, rest)), _) => {
                 self.chunk(owner, chunk)?;
                 if let Some(made) = rest {
-                    self.entries.push_front(Entry::Making { owner, made });
+                    self.next(Entry::Making { owner, made });
                 }
                 Ok(None)
             }
@@ -363,9 +417,19 @@ impl Outbox {
             }
             (Err(error), Owner::Slot(slot)) => {
                 self.forget_sides(slot);
-                Ok(Some(Sent::SideFailed(slot, error)))
+                Ok(Some(Sent::SideFailed(slot, error.into_source())))
             }
         }
+    }
+
+    /// Puts the rest of something in line, behind what was said meanwhile: what is made for long must not hold up questions and leases.
+    fn next(&mut self, rest: Entry) {
+        let said = self
+            .entries
+            .iter()
+            .take_while(|entry| matches!(entry, Entry::Control(_)));
+        let behind = said.count();
+        self.entries.insert(behind, rest);
     }
 
     fn chunk(&mut self, owner: Owner, data: Bytes) -> Result<(), FrameError> {
@@ -391,12 +455,18 @@ fn push(entries: &mut Vec<Entry>, owner: Owner, data: Data) {
     }
 }
 
+/// Begins to make bytes. Blocks.
+fn begin(made: &dyn Made) -> Result<Making, InputFailure> {
+    made.open().map(Making).map_err(InputFailure::Unreadable)
+}
+
 /// Makes the next chunk. Blocks.
-fn make(mut making: Making) -> io::Result<Chunk> {
+fn make(mut making: Making) -> Result<Done, InputFailure> {
     let mut chunk = Vec::with_capacity(CHUNK);
-    (&mut making.0).take(CHUNK as u64).read_to_end(&mut chunk)?;
+    let read = (&mut making.0).take(CHUNK as u64).read_to_end(&mut chunk);
+    read.map_err(InputFailure::Unreadable)?;
     let rest = (chunk.len() == CHUNK).then_some(making);
-    Ok((chunk.into(), rest))
+    Ok(Done::Chunk(chunk.into(), rest))
 }
 
 fn shape(input: &Input) -> InputShape {
@@ -412,8 +482,13 @@ fn shape(input: &Input) -> InputShape {
     }
 }
 
-/// The bytes of an input, file after file.
-fn input_of(attempt: AttemptId, input: Input, entries: &mut Vec<Entry>) -> Result<(), FrameError> {
+/// The bytes of an input, file after file; or their names, and what is to be done to make them.
+fn input_of(
+    attempt: AttemptId,
+    input: Input,
+    placing: Option<Placing>,
+    entries: &mut Vec<Entry>,
+) -> Result<(), FrameError> {
     let part = |frame: &ToShim| {
         Ok(Entry::Part {
             attempt,
@@ -423,6 +498,7 @@ fn input_of(attempt: AttemptId, input: Input, entries: &mut Vec<Entry>) -> Resul
     };
     match input {
         Input::None => return Ok(()),
+        Input::One { .. } if placing.is_some() => {}
         Input::One { data, .. } => push(entries, Owner::Attempt(attempt), data),
         Input::Many(files) => {
             for InputFile {
@@ -438,10 +514,13 @@ fn input_of(attempt: AttemptId, input: Input, entries: &mut Vec<Entry>) -> Resul
                     skip,
                     lines,
                 })?);
-                push(entries, Owner::Attempt(attempt), data);
+                if placing.is_none() {
+                    push(entries, Owner::Attempt(attempt), data);
+                }
             }
         }
     }
+    entries.extend(placing.map(|rest| Entry::Placing { attempt, rest }));
     entries.push(part(&ToShim::InputEnd { attempt: attempt.0 })?);
     Ok(())
 }

@@ -22,9 +22,11 @@ use super::environment;
 use super::filing::{Filing, Piece};
 use super::logs::{LogLine, LogSink};
 use super::outbox::{Outbox, Sent};
+use super::placing::Placer;
 use super::served::Service;
 use super::{Attempt, AttemptId, Ending, Failure, Finished, Outlet, Program, ProgramId, Runner, RunnerError};
 use crate::frames::{FrameError, FromShim, MAX_HELD, MAX_LINE, MAX_MESSAGE, Outcome, PROGRAM_SLOTS, ToShim, VERSION};
+use crate::shim::Places;
 use convert::{check, failed, frame};
 pub use limits::Limits;
 
@@ -45,7 +47,8 @@ struct Flight {
     timeout: Option<Duration>,
     /// The shim may have begun it.
     sent: bool,
-    input_failed: Option<String>,
+    /// Why it cannot have its input.
+    input_failed: Option<(Failure, String)>,
     /// Where the files go that it writes.
     outlet: Option<Outlet>,
     /// How many it has written.
@@ -111,15 +114,19 @@ pub struct ShimRunner {
 impl ShimRunner {
     /// A runner that has its shims from there and gives log lines to this sink.
     pub fn new(place: impl Into<Place>, limits: Limits, sink: Arc<dyn LogSink>) -> Self {
-        let now = Instant::now();
+        let (now, place) = (Instant::now(), place.into());
+        let placer = match place {
+            Place::Here(_) => Some(Placer::new(Places::default())),
+            Place::Beside(_) => None,
+        };
         Self {
-            place: place.into(),
+            outbox: Outbox::new(placer),
+            place,
             limits,
             sink,
             slots: Vec::new(),
             uses: 0,
             flights: HashMap::new(),
-            outbox: Outbox::default(),
             filing: Filing::default(),
             connection: None,
             burial: None,
@@ -275,6 +282,7 @@ impl ShimRunner {
         let Some(flight) = self.flights.remove(&id) else {
             return false;
         };
+        self.outbox.ended(id);
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.program.id == flight.program.id) {
             slot.in_flight = slot.in_flight.saturating_sub(1);
         }
@@ -373,9 +381,9 @@ impl ShimRunner {
                 Sent::SideFailed(slot, error) => self.side_failed(slot, &error),
                 Sent::InputFailed(id, error) => {
                     if let Some(flight) = self.flights.get_mut(&id) {
-                        flight.input_failed = Some(format!("the input could not be read: {error}"));
+                        flight.input_failed = Some((error.failure(), error.to_string()));
                     } else {
-                        self.unreadable(id, &format!("the input could not be read: {error}"));
+                        self.unmade(id, &error);
                     }
                 }
             }
@@ -398,7 +406,7 @@ impl ShimRunner {
         for id in ids {
             self.outbox.forget(id);
             let sent = self.flights.get_mut(&id).is_some_and(|flight| {
-                flight.input_failed = Some(why.clone());
+                flight.input_failed = Some((Failure::InputUnreadable, why.clone()));
                 flight.sent
             });
             if !sent {
@@ -548,7 +556,11 @@ impl ShimRunner {
             () = sleep(Duration::from_millis(5)), if !lines => None,
         };
         match chunk {
-            Some(Ok(sent)) => self.note(sent),
+            Some(Ok(sent)) => {
+                // A large input is put into a file without a word to the shim.
+                self.progress = Instant::now();
+                self.note(sent);
+            }
             Some(Err(error)) => self.lose(error.to_string()),
             None => {}
         }

@@ -1,4 +1,5 @@
-//! The input of an attempt: received once into private files, then both standard input and `BRAID_INPUT`.
+//! The input of an attempt: received once into private files, or put there by the worker, then both standard input and
+//! `BRAID_INPUT`.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -32,9 +33,13 @@ pub(super) struct Input {
 enum Files {
     None,
     One(PathBuf),
+    /// The worker makes it, and removes it.
+    Placed(PathBuf),
     Many {
         root: PathBuf,
         files: VecDeque<Fed>,
+        /// The worker makes them, and removes them.
+        placed: bool,
     },
     /// No files: bytes for a program that goes on.
     Stream(Waiting),
@@ -92,6 +97,15 @@ impl Input {
                 self.files = Files::Many {
                     root,
                     files: VecDeque::new(),
+                    placed: false,
+                };
+            }
+            InputShape::Placed { path } => self.files = Files::Placed(path.into()),
+            InputShape::PlacedMany { path } => {
+                self.files = Files::Many {
+                    root: path.into(),
+                    files: VecDeque::new(),
+                    placed: true,
                 };
             }
         }
@@ -122,13 +136,18 @@ impl Input {
         if self.failed.is_some() {
             return true;
         }
-        let Files::Many { root, files } = &mut self.files else {
+        let Files::Many { root, files, placed } = &mut self.files else {
             return false;
         };
-        match create_below(root, path) {
+        let made = if *placed {
+            below(root, path).map(|path| (path, None))
+        } else {
+            create_below(root, path).map(|(path, file)| (path, Some(file)))
+        };
+        match made {
             Ok((path, file)) => {
                 files.push_back(Fed { path, skip, lines });
-                self.open = Some(file);
+                self.open = file;
             }
             Err(error) => {
                 self.failed = Some(io::Error::new(error.kind(), format!("input file `{path}`: {error}")));
@@ -163,7 +182,7 @@ impl Input {
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.files {
             Files::None | Files::Stream(_) => None,
-            Files::One(path) => Some(path),
+            Files::One(path) | Files::Placed(path) => Some(path),
             Files::Many { root, .. } => Some(root),
         }
     }
@@ -175,24 +194,24 @@ impl Input {
         }
         Ok(match &mut self.files {
             Files::None => Stdin::Empty,
-            Files::One(path) => Stdin::File(File::open(path)?),
+            Files::One(path) | Files::Placed(path) => Stdin::File(File::open(path)?),
             Files::Many { files, .. } => Stdin::Pipe(std::mem::take(files)),
             Files::Stream(waiting) => Stdin::Stream(std::mem::take(waiting)),
         })
     }
 
-    /// Removes the files.
+    /// Removes the files that were made here.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         self.open = None;
         match std::mem::replace(&mut self.files, Files::None) {
-            Files::None | Files::Stream(_) => Ok(()),
+            Files::None | Files::Stream(_) | Files::Placed(_) | Files::Many { placed: true, .. } => Ok(()),
             Files::One(path) | Files::Many { root: path, .. } => results::remove(&path),
         }
     }
 }
 
 /// Programs that go by a file's ending find the one that the data has.
-fn file_name(attempt: u64, name: Option<&str>) -> String {
+pub(crate) fn file_name(attempt: u64, name: Option<&str>) -> String {
     let ending = name.and_then(|name| Path::new(name).extension()?.to_str());
     match ending {
         Some(ending) if ending.len() <= 16 && ending.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
@@ -203,7 +222,17 @@ fn file_name(attempt: u64, name: Option<&str>) -> String {
 }
 
 /// Makes a new file at a relative path below `root`. Refuses absolute paths, `..`, and a path that is there already.
-pub(super) fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
+pub(crate) fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File)> {
+    let full = below(root, path)?;
+    if let Some(parent) = full.parent().filter(|parent| *parent != root) {
+        fs::create_dir_all(parent)?;
+    }
+    let file = File::create_new(&full)?;
+    Ok((full, file))
+}
+
+/// A relative path below `root`.
+fn below(root: &Path, path: &str) -> io::Result<PathBuf> {
     let relative = Path::new(path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !plain {
@@ -212,12 +241,7 @@ pub(super) fn create_below(root: &Path, path: &str) -> io::Result<(PathBuf, File
             "the path must be relative and without `..`",
         ));
     }
-    let full = root.join(relative);
-    if let Some(parent) = full.parent().filter(|parent| *parent != root) {
-        fs::create_dir_all(parent)?;
-    }
-    let file = File::create_new(&full)?;
-    Ok((full, file))
+    Ok(root.join(relative))
 }
 
 /// Writes several files to a child's standard input, as it takes them.

@@ -57,7 +57,10 @@ use serve::{Membership, Server};
 use signals::Signals;
 
 pub use container::{Container, END_OF_PATIENCE, ENDED};
+pub(crate) use input::{create_below, file_name};
+pub(crate) use results::remove;
 pub use scratch::Places;
+pub(crate) use scratch::Scratch;
 
 /// The variable that a shim's own environment may carry, and then everything that it starts: an unguessable name of this
 /// shim, by which left-over processes are found after a SIGKILL of the shim.

@@ -1,4 +1,4 @@
-//! The shim's private directories: scripts, inputs and results files.
+//! The private directories of a shim, or of a worker beside one: scripts, inputs and results files.
 //!
 //! Small files go to memory (`/dev/shm` or `$XDG_RUNTIME_DIR`) where that is usable, large ones to the directory for
 //! temporary files; each directory is made when it is first needed. The directory is locked for as long as the shim
@@ -43,6 +43,7 @@ impl Default for Places {
     }
 }
 
+#[derive(Debug)]
 struct Room {
     dir: TempDir,
     _lock: File,
@@ -78,14 +79,15 @@ fn unlock(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) struct Scratch {
+#[derive(Debug)]
+pub(crate) struct Scratch {
     places: Places,
     small: Option<Room>,
     large: Option<Room>,
 }
 
 impl Scratch {
-    pub(super) fn new(places: Places) -> Self {
+    pub(crate) fn new(places: Places) -> Self {
         Self {
             places,
             small: None,
@@ -106,7 +108,7 @@ impl Scratch {
     }
 
     /// The directory for a file of this length.
-    pub(super) fn sized(&mut self, length: u64) -> io::Result<&Path> {
+    pub(crate) fn sized(&mut self, length: u64) -> io::Result<&Path> {
         if length <= SMALL {
             return self.small();
         }

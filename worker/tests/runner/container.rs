@@ -7,11 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use braid_worker::frames::{FromShim, LinkKey, VERSION, encode};
 use braid_worker::runner::logs::{Stream, TaggedLine};
-use braid_worker::runner::{Checkpoint, Ending, Failure, Limits, Link, Program, Runner, Serve};
+use braid_worker::runner::{Checkpoint, Data, Ending, Failure, Input, Limits, Link, Program, Runner, Serve};
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -159,6 +160,32 @@ async fn it_does_not_matter_who_is_there_first() {
     let _late = pod.shim("30");
     bench.prepare(sh("exit 4")).await;
     assert_eq!(failure(&bench.run(|_| ()).await.ending), &Failure::Exit(4));
+}
+
+#[tokio::test]
+async fn large_inputs_go_through_the_socket() {
+    let pod = Pod::new();
+    let _shim = pod.shim("30");
+    let mut bench = pod.worker(patient());
+    let bytes: Vec<u8> = (0..9_000_000_u32)
+        .map(|at| at.to_le_bytes()[(at % 3) as usize])
+        .collect();
+    let wanted = pod.dir.path().join("wanted");
+    std::fs::write(&wanted, &bytes).unwrap();
+    let data = Data::Joined(vec![
+        Data::Bytes(bytes[..3].to_vec().into()),
+        Data::File {
+            file: Arc::new(File::open(&wanted).unwrap()),
+            offset: 3,
+            length: bytes.len() as u64 - 3,
+        },
+    ]);
+    let script = format!("cmp - {0} && cmp $BRAID_INPUT {0}", wanted.display());
+    bench.prepare(sh(&script)).await;
+    let ended = bench
+        .run(|attempt| attempt.input = Input::One { name: None, data })
+        .await;
+    assert_eq!(ended.ending, DONE);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod input;
 mod memory;
+mod placed;
 mod processes;
 mod served;
 mod served_data;

@@ -271,7 +271,7 @@ impl Service {
         }
     }
 
-    pub(super) fn fail(
+    pub(in crate::runner) fn fail(
         &mut self,
         id: AttemptId,
         failure: Failure,

@@ -279,11 +279,6 @@ impl Service {
         }
     }
 
-    /// The worker could not read the input of an attempt.
-    pub(super) fn unreadable(&mut self, id: AttemptId, message: String, io: &mut Io<'_>) -> Result<(), FrameError> {
-        self.fail(id, Failure::InputUnreadable, message, io)
-    }
-
     /// Does what is due: starts the process, sends, ends.
     pub(super) fn pump(&mut self, io: &mut Io<'_>) -> Result<(), FrameError> {
         self.collect(io)?;

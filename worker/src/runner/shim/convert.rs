@@ -57,9 +57,9 @@ pub(super) fn failed(outcome: Outcome, message: String, flight: &Flight) -> Endi
         Outcome::TimedOut => Failure::Timeout(flight.timeout.unwrap_or_default()),
         Outcome::OutOfMemory => Failure::OutOfMemory,
         Outcome::Killed => {
-            if let Some(message) = &flight.input_failed {
+            if let Some((failure, message)) = &flight.input_failed {
                 return Ending::Failed {
-                    failure: Failure::InputUnreadable,
+                    failure: failure.clone(),
                     message: message.clone(),
                 };
             }

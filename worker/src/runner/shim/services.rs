@@ -11,6 +11,7 @@ use super::{ShimRunner, Slot};
 use crate::frames::{FrameError, Outcome};
 use crate::runner::connection::Place;
 use crate::runner::logs::MarkedLine;
+use crate::runner::placing::InputFailure;
 use crate::runner::served::{Called, Io, Service};
 use crate::runner::{Attempt, AttemptId, Program, RunnerError};
 
@@ -146,11 +147,12 @@ impl ShimRunner {
         done.unwrap_or(Ok(())).map_err(|error| error.to_string())
     }
 
-    pub(super) fn unreadable(&mut self, attempt: AttemptId, message: &str) {
-        let message = message.to_owned();
+    /// An attempt of a service cannot have its input.
+    pub(super) fn unmade(&mut self, attempt: AttemptId, error: &InputFailure) {
+        let (failure, message) = (error.failure(), error.to_string());
         let done = self.with(
             |service| service.holds(attempt),
-            |service, io| service.unreadable(attempt, message, io),
+            |service, io| service.fail(attempt, failure, message, io),
         );
         if let Some(Err(error)) = done {
             self.lose(error.to_string());

@@ -28,7 +28,7 @@ impl Server {
     /// Begins to keep a file.
     pub(super) fn store(&mut self, attempt: u64, shape: &InputShape) -> Result<(), ShimError> {
         let known = self.store.find(attempt).is_some() || self.holds(attempt);
-        let fits = matches!(shape, InputShape::One { .. } | InputShape::Many { .. });
+        let fits = !matches!(shape, InputShape::None | InputShape::Stream | InputShape::Beside);
         if known || !fits || self.store.held.len() >= MAX_HELD {
             return protocol(format!("the file of attempt {attempt} is one too many, or none"));
         }
