@@ -30,7 +30,7 @@ pub(super) fn read<E>(
         let read = fill(&mut file, &mut piece, size);
         return take(read.map(|()| piece.as_slice()));
     }
-    let (full, filled) = sync_channel(PIECES);
+    let (full, filled) = sync_channel::<io::Result<Vec<u8>>>(PIECES);
     let (back, empty) = channel();
     thread::scope(move |scope| {
         // When this closure ends, so do the channels, and by that the thread.
@@ -43,7 +43,6 @@ pub(super) fn read<E>(
         for read in &filled {
             match read {
                 Ok(piece) => {
-                    let piece: Vec<u8> = piece;
                     take(Ok(&piece))?;
                     // Nobody wants it when all has been read.
                     let _ = back.send(piece);

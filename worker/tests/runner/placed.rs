@@ -1,7 +1,7 @@
 //! Large inputs: put into files by the worker for a shim that it has started, sent to one in another container.
 
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn place(bench: &mut Bench) -> PathBuf {
     input.parent().unwrap().to_owned()
 }
 
-async fn is_emptied(place: &PathBuf) {
+async fn is_emptied(place: &Path) {
     soon(async {
         while std::fs::read_dir(place).is_ok_and(|entries| entries.count() > 0) {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -96,9 +96,10 @@ proptest! {
             let file = file_of(&whole);
             let mut at = 0;
             let parts = pieces.iter().map(|(length, held)| {
-                let data = match held {
-                    true => Data::Bytes(Bytes::copy_from_slice(&whole[at..at + length])),
-                    false => part(&file, at, *length),
+                let data = if *held {
+                    Data::Bytes(Bytes::copy_from_slice(&whole[at..at + length]))
+                } else {
+                    part(&file, at, *length)
                 };
                 at += length;
                 data
@@ -274,5 +275,5 @@ for r in lines():
     assert_eq!([&found[0], &found[1]], [&json!(LARGE), &json!(sum)]);
     let place = PathBuf::from(found[2].as_str().unwrap());
     assert!(place.extension().is_some_and(|ending| ending == "csv"));
-    is_emptied(&place.parent().unwrap().to_owned()).await;
+    is_emptied(place.parent().unwrap()).await;
 }
