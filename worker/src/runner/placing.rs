@@ -273,6 +273,8 @@ mod tests {
 
     use super::*;
 
+    type Way = fn(&File, u64, u64, &mut File) -> Result<(), InputFailure>;
+
     fn filled(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_full_is_not_the_data_s_fault() {
-        let from = filled(&[7; 300_000]);
+        let from = filled(&vec![7; 300_000]);
         let mut full = File::options().write(true).open("/dev/full").unwrap();
         for copied in [
             copy(&from, 0, 300_000, &mut full),
@@ -300,10 +302,9 @@ mod tests {
         let bytes: Vec<u8> = (0..3_000_000_usize).map(|at| at.to_le_bytes()[at % 3]).collect();
         let from = filled(&bytes);
         for (offset, length) in [(0, 0), (1, 1), (5, 2_500_000), (2_999_999, 1)] {
-            let ways: [fn(&File, u64, u64, &mut File) -> Result<(), InputFailure>; 2] =
-                [copy, |from, offset, length, to| {
-                    through_memory(from, offset, offset + length, to)
-                }];
+            let ways: [Way; 2] = [copy, |from, offset, length, to| {
+                through_memory(from, offset, offset + length, to)
+            }];
             for way in ways {
                 let mut to = filled(b"head");
                 way(&from, offset, length, &mut to).unwrap();
