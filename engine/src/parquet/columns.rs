@@ -90,7 +90,7 @@ impl Columns {
             there.truncate(TOLD);
             let mut there = there.join(", ");
             if more > 0 {
-                there.push_str(&format!(" and {more} more"));
+                there.extend([" and ", &more.to_string(), " more"]);
             }
             return Err(ParquetError::NoColumn {
                 name: name.clone(),

@@ -4,7 +4,7 @@
 //! Each cell is printed when it was hit. A number that is not exact, a run that does not end and a write that is in no cell end it at
 //! once. Exit code 0 only if every cell was hit.
 // A command-line tool speaks by printing.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
