@@ -305,6 +305,9 @@ pub async fn scale(
         let names: Vec<&String> = kinds.keys().collect();
         let wanted = if status.phase.is_terminal() {
             vec![0; names.len()]
+        } else if context.options.pod_classes && status.phase == Phase::Paused {
+            // It waits for people, maybe for days, and what they mend is seen by new pods at once.
+            vec![0; names.len()]
         } else if context.options.pod_classes {
             let bounds = bounds(context, workflow, declared);
             elastic(workflow, (status, places), pools, &names, bounds, memory, now)

@@ -110,7 +110,11 @@ fn a_server_is_the_same_as_here() {
 fn a_paused_run_goes_on_once_people_have_mended_it() {
     let space = Space::restricted("paused");
     config_map(&space, "rates", "rates.txt", "USD 2\n");
-    submit(&space, "kubernetes/pause-and-resume.yaml");
+    let home = Home::default();
+    let at_least = "    - name: default\n      workers: {min: 2, max: 2}\n";
+    let example = example("pause-and-resume").replace("    - name: default\n", at_least);
+    assert!(example.contains(at_least));
+    submit(&space, &home.write("there.yaml", example).display().to_string());
     let paused = space.until("it pauses", || {
         let run = space.workflow("pause-and-resume");
         (run["status"]["phase"] == "Paused").then_some(run)
@@ -127,7 +131,6 @@ fn a_paused_run_goes_on_once_people_have_mended_it() {
     let (code, said) = braid_there(&space, &["retry", "pause-and-resume", "--failed"]);
     assert_eq!(Some(0), code, "{said}");
     let ended = space.finished("pause-and-resume");
-    let home = Home::default();
     home.write("rates.txt", "USD 2\nXAU 3\n");
     let clean = home.run(&root().join("examples/pause-and-resume.yaml"), &[]).exits(0);
     let step = &ended["status"]["steps"][0];

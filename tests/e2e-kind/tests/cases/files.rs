@@ -85,19 +85,36 @@ fn files_that_steps_write_are_the_same_as_here() {
     assert_eq!(8 + 16, files.lines().count(), "{files}");
 }
 
-/// Pictures from one step through the next, and the results of that one as a file.
+/// Data for results, of which one stays empty.
+const MORE: &str = r#"    - {name: report, files: {url: "$(params.into)/report"}}
+    - {name: never, files: {url: "$(params.into)/never"}}
+  steps:
+"#;
+
+/// A step of which nothing is emitted, and one that reads it.
+const QUIET: &str = r#"    - name: quiet
+      run: {script: 'echo 1 > "$BRAID_RESULTS"'}
+      results: [{name: n, reduce: Sum}]
+      emit: {to: never, when: results.n > 5}
+    - name: after-quiet
+      over: {data: never, split: {files: 1}}
+      run: {script: ":"}
+  outputs:
+"#;
+
+/// Pictures from one step through the next, and the results of that one as a file. What is not emitted is no file, and no error.
 #[test]
 fn pictures_and_emitted_results_are_the_same_as_here() {
     let space = Space::privileged("pictures");
     let shared = Shared::new(&space);
     let local = Home::default();
     let thumbs = text(&root().join("examples/thumbs.yaml"));
-    let report = "    - {name: report, files: {url: \"$(params.into)/report\"}}\n  steps:\n";
-    let file = thumbs.replace("  steps:\n", report).replace(
-        "        - data: thumbs\n",
-        "        - data: thumbs\n      emit: {to: report}\n",
-    );
-    assert_eq!(1, file.matches("emit:").count());
+    let emits = "        - data: thumbs\n      emit: {to: report}\n";
+    let file = thumbs
+        .replace("  steps:\n", MORE)
+        .replace("        - data: thumbs\n", emits)
+        .replace("  outputs:\n", QUIET);
+    assert_eq!(2, file.matches("emit:").count());
     space.apply_text(&shared.manifest(&file));
     let here = local.run(&local.write("thumbs.yaml", &file), &[]).exits(0);
     let ended = space.finished("thumbs");
