@@ -92,9 +92,13 @@ fn a_finished_run_is_told_again_and_not_run_again() {
     let file = home.numbers("once", 4, &format!("echo x >> '{}'\n{NUMBER}", trace.display()));
     let file = file.to_str().unwrap();
     let first = home.braid(&["run", file, "--state", "here", "-o", "json"]).exits(0);
+    // A partition may run twice, where nobody is sure that it still runs; counted it is once.
+    let ran = || fs::read_to_string(&trace).unwrap().lines().count();
+    let at_first = ran();
+    assert!(at_first >= 4, "{at_first}");
     let second = home.braid(&["run", file, "--state", "here", "-o", "json"]).exits(0);
     assert_eq!(first.json(), second.json());
-    assert_eq!(4, fs::read_to_string(&trace).unwrap().lines().count());
+    assert_eq!(at_first, ran());
     let other = home.braid(&["run", file, "--state", "here", "-p", "factor=3"]).exits(2);
     assert!(other.err.contains("param factor was 1 and is 3"), "{}", other.err);
     home.braid(&["get", "--state", "here"]).exits(0);
