@@ -123,7 +123,7 @@ async fn namespaces_have_even_shares_however_many_runs_they_have() {
         site.exact(name, 1_500).await;
     }
     site.until_clean().await;
-    site.stop().await;
+    site.stop_after_a_killed_leader().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,5 +340,5 @@ async fn an_operator_for_some_namespaces_shares_pools_among_these() {
     site.exact("team/items", 100).await;
     site.until_nothing_is_lent().await;
     site.until_clean().await;
-    site.stop().await;
+    site.stop_after_a_killed_leader().await;
 }

@@ -105,7 +105,7 @@ async fn five_runs_are_exact_whatever_becomes_of_them_the_operator_and_the_pool(
         site.exact(name, 1_500).await;
     }
     site.until_clean().await;
-    site.stop().await;
+    site.stop_after_a_killed_leader().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

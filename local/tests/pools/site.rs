@@ -213,8 +213,14 @@ impl Site {
     }
 
     pub async fn stop(self) {
-        let counts = self.cluster.counters().read();
-        assert_eq!((0, 0), (counts.held_in_part, counts.panicked_passes));
+        assert_eq!(0, self.cluster.counters().read().held_in_part);
+        self.stop_after_a_killed_leader().await;
+    }
+
+    /// What a leader has asked for when it is killed may be done after the next one has read: what both have handed out then is dropped
+    /// where it was counted, and the rest is run again. With one leader that cannot be.
+    pub async fn stop_after_a_killed_leader(self) {
+        assert_eq!(0, self.cluster.counters().read().panicked_passes);
         self.cluster.stop().await.unwrap();
     }
 }

@@ -149,7 +149,8 @@ impl Settling<'_> {
 
     /// Takes off a desk what is settled, and seals what can no longer count. True: nothing waits for that to be written.
     fn clear(&self, view: &DeskView, spec: &mut WorkerSpec) -> Result<bool, WireError> {
-        let mut waits = spec.shards.len() < LITTER;
+        // Only on a desk that is written again soon: one that gets no more of this run would keep what was folded.
+        let mut waits = view.fitness == Fitness::Working && spec.shards.len() < LITTER;
         let mut bytes = 0;
         let mut kept = Vec::with_capacity(spec.shards.len());
         for mut shard in std::mem::take(&mut spec.shards) {
