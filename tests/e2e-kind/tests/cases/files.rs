@@ -94,8 +94,8 @@ const MORE: &str = r#"    - {name: report, files: {url: "$(params.into)/report"}
 /// A step of which nothing is emitted, and one that reads it.
 const QUIET: &str = r#"    - name: quiet
       run: {script: 'echo 1 > "$BRAID_RESULTS"'}
-      results: [{name: n, reduce: Sum}]
-      emit: {to: never, when: results.n > 5}
+      results: [{name: few, reduce: Sum}]
+      emit: {to: never, when: results.few > 5}
     - name: after-quiet
       over: {data: never, split: {files: 1}}
       run: {script: ":"}
