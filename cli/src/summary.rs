@@ -180,7 +180,8 @@ pub fn lines(workflow: &Workflow, place: Place<'_>, now: Timestamp, tint: Tint) 
     }
     let so_far = if status.phase.is_terminal() { "" } else { " (so far)" };
     lines.extend(values(&format!("results{so_far}"), &results, tint));
-    lines.extend(not_given(workflow, &status).map(|told| tint.paint(Colour::Dim, &told)));
+    let not_given = not_given(workflow, &status);
+    lines.extend(not_given.iter().map(|told| tint.paint(Colour::Dim, told)));
     let output = |(name, value)| Named {
         name,
         value,
@@ -226,27 +227,31 @@ fn next(spec: &WorkflowSpec, status: &WorkflowStatus, place: Place<'_>, tint: Ti
 }
 
 /// Results that are declared, and that no partition of a step that has succeeded gave: a name may be wrong.
-fn not_given(workflow: &Workflow, status: &WorkflowStatus) -> impl Iterator<Item = String> {
-    let done = in_order(workflow, status).zip(&workflow.spec.steps);
-    let done = done.filter(|((_, step), _)| step.phase == Phase::Succeeded && step.partitions.succeeded > 0);
-    done.flat_map(|((name, step), spec)| {
+fn not_given(workflow: &Workflow, status: &WorkflowStatus) -> Vec<String> {
+    let mut told = Vec::new();
+    for ((name, step), spec) in in_order(workflow, status).zip(&workflow.spec.steps) {
+        if step.phase != Phase::Succeeded || step.partitions.succeeded == 0 {
+            continue;
+        }
         let given = |name: &str| {
             step.results
                 .iter()
                 .any(|result| result.name == name && result.value.is_some())
         };
-        let missing = spec.results.iter().filter(|declared| !given(&declared.name));
-        let told = missing.map(|declared| {
-            let from = declared.from.as_deref().unwrap_or(&declared.name);
-            format!(
-                "  {name}.{}: no partition gave it; programs give it as {from:?} in their results",
-                declared.name
-            )
-        });
-        told.collect::<Vec<_>>()
-    })
-    .collect::<Vec<_>>()
-    .into_iter()
+        told.extend(
+            spec.results
+                .iter()
+                .filter(|declared| !given(&declared.name))
+                .map(|declared| {
+                    let from = declared.from.as_deref().unwrap_or(&declared.name);
+                    format!(
+                        "  {name}.{}: no partition gave it; programs give it as {from:?} in their results",
+                        declared.name
+                    )
+                }),
+        );
+    }
+    told
 }
 
 fn headline(workflow: &Workflow, status: &WorkflowStatus, place: Place<'_>, now: Timestamp, tint: Tint) -> String {

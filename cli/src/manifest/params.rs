@@ -37,12 +37,9 @@ pub fn preset(document: &mut Value, given: &[String]) {
         let Ok(declared) = serde_json::from_value::<Param>(param.clone()) else {
             continue;
         };
-        let text = given.iter().filter_map(|text| text.split_once('='));
-        let text = text
-            .filter(|(name, _)| *name == declared.name)
-            .map(|(_, text)| text)
-            .next();
-        if let Some(text) = text
+        let mut given = given.iter().filter_map(|text| text.split_once('='));
+        let text = given.find(|(name, _)| *name == declared.name);
+        if let Some((_, text)) = text
             && let Ok(value) = params::parse(&declared, text)
             && let Some(param) = param.as_object_mut()
         {

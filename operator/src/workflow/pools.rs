@@ -303,10 +303,9 @@ pub async fn scale(
 ) -> Result<(), WorkflowError> {
     for (declared, kinds) in &pools.kinds {
         let names: Vec<&String> = kinds.keys().collect();
-        let wanted = if status.phase.is_terminal() {
-            vec![0; names.len()]
-        } else if context.options.pod_classes && status.phase == Phase::Paused {
-            // It waits for people, maybe for days, and what they mend is seen by new pods at once.
+        // A paused run waits for people, maybe for days, and what they mend is seen by new pods at once.
+        let rests = context.options.pod_classes && status.phase == Phase::Paused;
+        let wanted = if status.phase.is_terminal() || rests {
             vec![0; names.len()]
         } else if context.options.pod_classes {
             let bounds = bounds(context, workflow, declared);
