@@ -35,6 +35,8 @@ pub(crate) struct Rule {
     field_path: Option<String>,
     transition: bool,
     optional_old_self: bool,
+    /// `oldSelf.hasValue() || ..`: it holds wherever there was something before.
+    only_new: bool,
     /// Type of the node, which the real server shows as the invalid value.
     type_name: &'static str,
     reach_self: Reach,
@@ -73,6 +75,8 @@ impl Rule {
             ));
         }
         let transition = !reach_old.is_empty();
+        let optional_old_self = source.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
+        let only_new = optional_old_self && reach::is_only_about_new(&program);
         let reason = match text("reason") {
             None | Some("FieldValueInvalid") => "FieldValueInvalid",
             Some("FieldValueForbidden") => "FieldValueForbidden",
@@ -88,7 +92,8 @@ impl Rule {
             reason,
             field_path: text("fieldPath").map(ToOwned::to_owned),
             transition,
-            optional_old_self: source.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
+            optional_old_self,
+            only_new,
             type_name: kind.map_or("object", Type::name),
             reach_self,
             reach_old,
@@ -248,7 +253,7 @@ fn evaluate_node(
 ) {
     // What has not changed has passed before; a rule about a change is asked all the same.
     let unchanged = old.is_some_and(|old| old == value);
-    let due = |rule: &&Rule| rule.transition || !unchanged;
+    let due = |rule: &&Rule| !(rule.only_new && old.is_some()) && (rule.transition || !unchanged);
     if !schema.rules.iter().any(|rule| due(&rule)) {
         return;
     }

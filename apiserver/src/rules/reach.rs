@@ -98,6 +98,20 @@ pub(crate) fn collect(expression: &Expression, this: &mut Reach, old: &mut Reach
     .visit(expression);
 }
 
+/// Whether a rule says nothing of what was there before: `oldSelf.hasValue() || ..`.
+pub(crate) fn is_only_about_new(expression: &Expression) -> bool {
+    let Expr::Call(either) = &expression.expr else {
+        return false;
+    };
+    let Some(Expr::Call(first)) = either.args.first().map(|first| &first.expr) else {
+        return false;
+    };
+    let of_old = |target: &Expression| matches!(&target.expr, Expr::Ident(name) if name == "oldSelf");
+    either.func_name == operators::LOGICAL_OR
+        && first.func_name == "hasValue"
+        && first.target.as_deref().is_some_and(of_old)
+}
+
 struct Collector<'a> {
     this: &'a mut Reach,
     old: &'a mut Reach,

@@ -89,6 +89,10 @@ fn optional_old_self_holds_on_create_too() {
         1,
         "a rule with an optional oldSelf is evaluated on create"
     );
+    assert!(
+        failures(&schema, &spec(1), Some(&spec(2))).is_empty(),
+        "and holds for what was there before"
+    );
 }
 
 #[test]

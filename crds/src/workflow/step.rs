@@ -12,7 +12,6 @@ use crate::{ByteSize, CountOrPercent, Duration, Parallelism, schema};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("has(self.over) == has(oldSelf.over) && has(self.after) == has(oldSelf.after) && has(self.afterRule) == has(oldSelf.afterRule) && has(self.when) == has(oldSelf.when) && has(self.pool) == has(oldSelf.pool) && has(self.results) == has(oldSelf.results) && has(self.retry) == has(oldSelf.retry) && has(self.timeout) == has(oldSelf.timeout) && has(self.partitionTimeout) == has(oldSelf.partitionTimeout) && has(self.stopWhen) == has(oldSelf.stopWhen) && has(self.repeat) == has(oldSelf.repeat) && has(self.finally) == has(oldSelf.finally) && has(self.reads) == has(oldSelf.reads) && has(self.onFailure) == has(oldSelf.onFailure) && has(self.writes) == has(oldSelf.writes) && has(self.emit) == has(oldSelf.emit)", "a step is immutable but for maxFailedPartitions and parallelism: create another Workflow"),
     validation = ("!has(self.writes) || !(has(self.run.serve) || has(self.run.__function__))", "programs that live on cannot write data: writes goes with a process for each partition"),
     validation = ("!has(self.writes) || !has(self.repeat)", "a step that repeats cannot write data: each round would write the same files"),
     validation = ("!has(self.emit) || (has(self.results) && self.results.size() > 0)", "emit writes the results of the step: declare some in results"),
@@ -26,68 +25,58 @@ pub struct Step {
     /// Steps that must have ended before; with what outcome, `afterRule` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 30)))]
-    #[x_kube(merge_strategy = ListMerge::Set, validation = ("self == oldSelf", "after is immutable: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub after: Vec<String>,
     /// What the steps in `after` must have come to; else this one is Skipped. Absent: `AllSucceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "afterRule is immutable: create another Workflow"))]
     pub after_rule: Option<AfterRule>,
     /// An expression over `params`, the steps before and `workflow`, for example `steps.count.results.words > 0`: false = Skipped.
     /// Evaluated once, when the step would start; if it has no value, the step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = ("self == oldSelf", "when is immutable: create another Workflow"))]
     pub when: Option<String>,
     /// What the step runs over, exactly one of `data`, `range`, `items`, `itemsFrom`, `matrix`; absent: one partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "over is immutable: create another Workflow"))]
     pub over: Option<Over>,
     /// Where it runs, by the name of a pool; absent: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 30))]
-    #[x_kube(validation = ("self == oldSelf", "pool is immutable: create another Workflow"))]
     pub pool: Option<String>,
     /// The program of a partition.
-    #[x_kube(validation = ("self == oldSelf", "run is immutable: create another Workflow"))]
     pub run: Run,
     /// Data that every partition reads beside its own input: whole, as files in the directory `BRAID_IN_<DATA>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]), validation = ("self == oldSelf", "reads are immutable: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]))]
     pub reads: Vec<ReadRef>,
     /// Data that partitions write: files below `$BRAID_OUT/<DATA>/`, visible once their partition is counted. The url of the data is then a
     /// directory. Each data is written by one step; steps that read it come after that one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]), validation = ("self == oldSelf", "writes are immutable: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["data".into()]))]
     pub writes: Vec<WriteRef>,
     /// What is made of the partitions' results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = ("self == oldSelf", "results are immutable: create another Workflow"))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub results: Vec<ResultSpec>,
     /// The folded results, once as a file of data, when the step has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "emit is immutable: create another Workflow"))]
     pub emit: Option<Emit>,
     /// What happens to a partition that fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "retry is immutable: create another Workflow"))]
     pub retry: Option<Retry>,
     /// The longest that the step may take from its start; then it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "timeout is immutable: create another Workflow"))]
     pub timeout: Option<Duration>,
     /// The longest that one attempt of a partition may take; then it is terminated and counts as failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "partitionTimeout is immutable: create another Workflow"))]
     pub partition_timeout: Option<Duration>,
     /// How many partitions may fail for good before the step does: a count or a share of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failed_partitions: Option<CountOrPercent>,
     /// What follows when more partitions have failed than may. Absent: `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "onFailure is immutable: create another Workflow"))]
     pub on_failure: Option<OnFailure>,
     /// Partitions in flight at most, over all workers: a number, or a text with an expression over `params` and the steps before, for
     /// example `$(params.n)`. May change while the run goes on; less than before takes effect as what runs ends.
@@ -97,15 +86,12 @@ pub struct Step {
     /// more is handed out, what is settled counts, the rest is left, and the step has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = ("self == oldSelf", "stopWhen is immutable: create another Workflow"))]
     pub stop_when: Option<String>,
     /// The step runs again until its results are as wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self == oldSelf", "repeat is immutable: create another Workflow"))]
     pub repeat: Option<Repeat>,
     /// Runs after all steps that are not, however those ended: also when the run failed or was cancelled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[x_kube(validation = ("self == oldSelf", "finally is immutable: create another Workflow"))]
     pub finally: bool,
 }
 

@@ -11,6 +11,7 @@
 mod command;
 mod data;
 mod figure;
+mod judged;
 mod leader;
 mod machine;
 mod makespan;
@@ -56,7 +57,7 @@ const ALL: [&str; 12] = [
     "rss", "noop", "command", "served", "scan", "delivery", "tables", "writes", "status", "makespan", "leader", "steps",
 ];
 /// Only if asked for: needs the programs of a real API server, which are built with Go the first time.
-const MORE: [&str; 1] = ["steps-real"];
+const MORE: [&str; 2] = ["steps-real", "judged-real"];
 
 async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
     match name {
@@ -73,6 +74,7 @@ async fn measure(name: &str, effort: Effort) -> anyhow::Result<Figure> {
         "leader" => leader::measure(effort).await,
         "steps" => steps::measure(effort, false).await,
         "steps-real" => steps::measure(effort, true).await,
+        "judged-real" => judged::measure(effort).await,
         other => bail!("there is no measurement {other:?}"),
     }
 }

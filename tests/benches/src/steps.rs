@@ -160,7 +160,8 @@ impl Server {
     }
 }
 
-fn spec(steps: usize) -> Value {
+/// A chain of steps.
+pub fn spec(steps: usize) -> Value {
     let steps = (0..steps).map(|index| {
         let before = index.checked_sub(1).map(|before| format!("s{before}"));
         json!({
@@ -210,7 +211,8 @@ fn parts(trail: &[Asked], end: i64, begin: i64) -> Option<[i64; PARTS.len()]> {
     ])
 }
 
-fn at(micros: &mut [i64], percent: usize) -> Value {
+/// A percentile, in milliseconds.
+pub fn at(micros: &mut [i64], percent: usize) -> Value {
     micros.sort_unstable();
     let index = (micros.len() * percent / 100).min(micros.len().saturating_sub(1));
     #[allow(clippy::cast_precision_loss)]

@@ -157,6 +157,10 @@ impl Process {
         lines.get(from..).unwrap_or_default().join("\n")
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         kill(self.pid, signal).map_err(|source| ProcessError::Signal {
             program: self.name.to_owned(),

@@ -288,6 +288,11 @@ impl RealApiServer {
         Ok(())
     }
 
+    /// The process of kube-apiserver.
+    pub fn pid(&self) -> i32 {
+        self.apiserver.pid()
+    }
+
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url

@@ -223,6 +223,11 @@ impl Running {
         assert!(status.unwrap().success(), "braid {verb}");
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let since = Instant::now();
