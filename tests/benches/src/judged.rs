@@ -6,11 +6,7 @@ use anyhow::ensure;
 use braid_cluster::RealApiServer;
 use braid_crds::{StepStatus, Workflow, WorkflowStatus};
 use braid_testkit as kit;
-use kube::{
-    Api, Client, Config, ResourceExt as _,
-    api::PostParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use serde_json::json;
 
 use crate::{
@@ -38,9 +34,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Figure> {
         &["steps", "p50_ms", "p99_ms", "processor_ms"],
     );
     let server = RealApiServer::builder().crds(braid_crds::definitions()).start().await?;
-    let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(braid_local::NAMESPACE, None))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let client = Client::try_from(config)?;
+    let client = server.client(braid_local::NAMESPACE).await?;
     for count in chains {
         let (mut micros, processor) = written(&client, &server, *count, writes).await?;
         figure.row([
