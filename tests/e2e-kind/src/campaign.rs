@@ -314,11 +314,12 @@ impl<'a> Stage<'a> {
                 self.suspend(&name, false);
             }
             Cause::PodEnds => {
-                let pods = suite().pods(space.name());
-                let busy = open_shards(space.name(), Some("run"));
-                let pod = pods.iter().find(|pod| busy.contains_key(&pod.0));
-                let pod = pod.unwrap_or_else(|| panic!("no pod is busy: {pods:?}, {busy:?}"));
-                self.victim.signal(pod, Part::Shim, Signal::Kill);
+                let pod = space.until("a pod is busy", || {
+                    let busy = open_shards(space.name(), Some("run"));
+                    let mut pods = suite().pods(space.name()).into_iter();
+                    pods.find(|pod| busy.contains_key(&pod.0))
+                });
+                self.victim.signal(&pod, Part::Shim, Signal::Kill);
                 self.ends += 1;
             }
             Cause::JobEnds => {

@@ -174,11 +174,13 @@ fn an_attempt_goes_on_from_what_the_one_before_it_has_saved() {
         }),
     );
     space.until("a program", || suite().find_processes("sleep 0.21").pop());
-    let pods = suite().pods(space.name());
-    let workers = suite().find_processes("/braid-worker");
-    let worker = workers.iter().find(|it| pods.iter().any(|pod| it.is_of(&pod.0)));
-    let worker = worker.unwrap_or_else(|| panic!("{pods:?}: {workers:?}"));
-    suite().end(worker);
+    // Programs run before the node says that their pod does.
+    let worker = space.until("its worker", || {
+        let pods = suite().pods(space.name());
+        let workers = suite().find_processes("/braid-worker");
+        workers.into_iter().find(|it| pods.iter().any(|pod| it.is_of(&pod.0)))
+    });
+    suite().end(&worker);
     let ended = space.finished("saving");
     let step = &ended["status"]["steps"][0];
     let value = |name: &str| {
