@@ -46,12 +46,12 @@ pub const VERSION: &str = "v1alpha1";
 pub const STATUS_FORMAT: i32 = 1;
 /// Versions of the operator-worker protocol that this build speaks, both ends included: raised when workers of the version before could
 /// not read what they are given, or would read something else. 2 has functions, programs that live on, formats and all reducers in cards; 3 has
-/// shuffles, results that are written, checkpoints, and the first run of all; 4 has runs of other namespaces.
-pub const PROTOCOL: (i32, i32) = (4, 4);
+/// shuffles, results that are written, checkpoints, and the first run of all; 4 has runs of other namespaces; 5 has rules for HTTP statuses.
+pub const PROTOCOL: (i32, i32) = (5, 5);
 
 /// The version of the definitions, in their annotation [`DEFINITIONS_ANNOTATION`]: raised with every change that an operator of another
 /// version could do damage by. An operator works with its own version only.
-pub const DEFINITIONS: i32 = 4;
+pub const DEFINITIONS: i32 = 5;
 /// The annotation that holds [`DEFINITIONS`].
 pub const DEFINITIONS_ANNOTATION: &str = "braid.dev/definitions";
 

@@ -14,6 +14,9 @@ pub use braid_crds::labels::{BRAID, MANAGED_BY, POOL_UID, WORKFLOW, WORKFLOW_NAM
 pub const LINES: &str = "braid.dev/lines";
 /// The label that names what a pod of a standing pool was made as: the digest of its class.
 pub const POD_CLASS: &str = "braid.dev/pod-class";
+/// The annotation of a Job that names what its pods were made as, the operator's part included: the digest of their template.
+pub const POD_TEMPLATE: &str = "braid.dev/pod-template";
+
 /// The name of the pool that a run owns: `<workflow, cut to 24>-<first 8 of its uid>`.
 pub fn pool(workflow: &str, uid: &str) -> String {
     let short: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();

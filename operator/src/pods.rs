@@ -72,6 +72,8 @@ pub struct PoolRef {
     pub class: PodClass,
     /// Whether it stands: its class may change, and its pods with it.
     pub standing: bool,
+    /// Whether its pods stay as they were made, whatever becomes of the operator's options: they work, or have something to finish.
+    pub keeps_pods: bool,
 }
 
 /// Why pods could not be had.

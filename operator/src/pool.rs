@@ -31,6 +31,7 @@ use crate::{
     pods::{PodError, PodState, PodView, PoolRef},
     stages::Stage,
     standing,
+    workflow::desks,
 };
 
 mod sweep;
@@ -116,6 +117,7 @@ pub async fn reconcile(pool: Arc<WorkerPool>, context: Arc<Context>) -> Result<A
         labels: own_labels(&pool),
         class: pool.spec.pods.clone(),
         standing,
+        keeps_pods: desks.iter().any(|desk| is_of_use(desk)),
     };
     let count = usize::try_from(wanted).unwrap_or(0);
     let scaling = context.pods.scale(&reference, count, &forget);
@@ -166,6 +168,11 @@ fn own_labels(pool: &WorkerPool) -> BTreeMap<String, String> {
 
 fn has_ended(state: PodState) -> bool {
     matches!(state, PodState::Died(_) | PodState::Stopped)
+}
+
+/// Whether a worker has begun and can be given work, or has some that it will finish.
+fn is_of_use(desk: &Worker) -> bool {
+    started(desk) && (desks::is_understood(desk) || !desk.spec.shards.is_empty())
 }
 
 fn started(desk: &Worker) -> bool {
@@ -231,5 +238,37 @@ pub fn lease(desk: &Worker, duration: Duration) -> Lease {
             lease_duration_seconds: i32::try_from(duration.as_secs()).ok(),
             ..LeaseSpec::default()
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use braid_crds::{PROTOCOL, StartId, WorkerStatus, worker::ProtocolRange, worker::ShardSpec};
+
+    use super::*;
+
+    /// Pods of an older version are given up when they have finished what they had, and not before.
+    #[test]
+    fn workers_are_of_use_while_they_are_understood_or_have_something() {
+        let desk = |begun: bool, protocol: i32, shards: usize| Worker {
+            metadata: ObjectMeta::default(),
+            spec: WorkerSpec {
+                shards: vec![ShardSpec::default(); shards],
+                ..WorkerSpec::default()
+            },
+            status: Some(WorkerStatus {
+                start_id: begun.then(StartId::default),
+                protocol: ProtocolRange {
+                    min: protocol,
+                    max: protocol,
+                },
+                ..WorkerStatus::default()
+            }),
+        };
+        let (now, before) = (PROTOCOL.1, PROTOCOL.0 - 1);
+        assert!(is_of_use(&desk(true, now, 0)));
+        assert!(is_of_use(&desk(true, before, 1)));
+        assert!(!is_of_use(&desk(true, before, 0)));
+        assert!(!is_of_use(&desk(false, now, 0)));
     }
 }

@@ -32,13 +32,21 @@ pub struct Retry {
 /// What failures of a kind mean.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.exitCodes) || has(self.reasons)", "a rule needs exitCodes, reasons, or both: failures that it is about"))]
+#[x_kube(validation = (
+    "has(self.exitCodes) || has(self.httpStatuses) || has(self.reasons)",
+    "a rule needs exitCodes, httpStatuses, reasons, or several of them: failures that it is about"
+))]
 pub struct RetryRule {
     /// The process ended with one of these codes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32), inner(range(min = 1, max = 255)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub exit_codes: Vec<i32>,
+    /// A server answered with one of these. `reasons: [HTTP]` is about all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32), inner(range(min = 300, max = 599)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub http_statuses: Vec<i32>,
     /// It failed for one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 8))]
@@ -71,7 +79,7 @@ pub enum RetryReason {
     Error,
     /// The same, and that trying again cannot help.
     Refused,
-    /// A server answered with a status that is no success.
+    /// A server answered with a status that is no success, whichever.
     #[serde(rename = "HTTP")]
     Http,
     /// A program that lives on did not answer as agreed.

@@ -119,6 +119,7 @@ fn names(rule: &RetryRule, reason: Reason) -> bool {
         Reason::UnreadableInput => RetryReason::UnreadableInput,
         Reason::Error => RetryReason::Error,
         Reason::Refused => RetryReason::Refused,
+        Reason::Http(status) if rule.http_statuses.contains(&i32::from(status)) => return true,
         Reason::Http(_) => RetryReason::Http,
         Reason::BadAnswer => RetryReason::BadAnswer,
         Reason::OutputExists => RetryReason::OutputExists,

@@ -53,6 +53,26 @@ fn the_first_rule_that_names_a_failure_decides() {
 }
 
 #[test]
+fn statuses_are_told_apart() {
+    let policy = ruled(&serde_json::json!([
+        {"httpStatuses": [404, 410], "action": "Retry"},
+        {"httpStatuses": [501], "exitCodes": [4], "action": "FailStep"},
+        {"reasons": ["HTTP"], "action": "FailPartition"},
+    ]));
+    let after = |status| policy.after(1, Reason::Http(status), 0, 0);
+    for status in [404, 410] {
+        assert!(matches!(after(status), Decision::Defer { .. }), "{status}");
+    }
+    assert_eq!(Decision::FailStep, after(501));
+    assert_eq!([Decision::Fail, Decision::Fail], [after(400), after(500)]);
+    // The numbers of codes are no statuses, and the other way round.
+    assert!(matches!(
+        policy.after(1, Reason::Exit(44), 0, 0),
+        Decision::Defer { .. }
+    ));
+}
+
+#[test]
 fn the_wait_doubles_up_to_the_longest() {
     for (made, longest) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 5_000), (400, 5_000)] {
         for seed in 0..200 {

@@ -2,7 +2,7 @@
 
 use braid_crds::{
     WorkflowSpec,
-    workflow::{Files, Matrix, Retry, RetryRule, Split, Step},
+    workflow::{Files, Matrix, Retry, RetryReason, RetryRule, Split, Step},
 };
 
 use super::{Problems, Rule, keys, suggest, writes};
@@ -282,6 +282,13 @@ fn taken(before: &[RetryRule], rule: &RetryRule, path: &str, problems: &mut Prob
     for (index, code) in rule.exit_codes.iter().enumerate() {
         if let Some(by) = before.iter().position(|other| other.exit_codes.contains(code)) {
             taken(format!("exitCodes[{index}]"), format!("exit code {code}"), by);
+        }
+    }
+    for (index, status) in rule.http_statuses.iter().enumerate() {
+        let takes =
+            |other: &RetryRule| other.http_statuses.contains(status) || other.reasons.contains(&RetryReason::Http);
+        if let Some(by) = before.iter().position(takes) {
+            taken(format!("httpStatuses[{index}]"), format!("HTTP {status}"), by);
         }
     }
     for (index, reason) in rule.reasons.iter().enumerate() {

@@ -5,6 +5,10 @@
 //! for as there are workers. Fewer workers are the lower indexes; none at all is parallelism 0 with completions unchanged,
 //! because 0 completions would complete the Job. `suspend` is somebody else's (a queue's, or a person's) and never written.
 //!
+//! A run's pods stay as they were made, though the operator's options (its images, say) change in the midst of it. They are made anew if
+//! none of its workers has begun, for what keeps them from starting may be what was changed, and if all that have are of a version that
+//! this operator does not speak and have finished what they had.
+//!
 //! Failure modes: a Job that ended all the same is deleted and made anew; a Job of the same name that is not the pool's is left
 //! alone and told. What keeps pods from starting is told as the pool's message, and so in the run's conditions.
 
@@ -150,7 +154,25 @@ impl JobPods {
                 reason: format!("the Job {} is not the pool's own: delete or rename it", pool.name),
             });
         }
+        if wanted > 0 && !pool.keeps_pods && self.is_outdated(pool, &job) {
+            delete(&jobs, &job).await.map_err(failed)?;
+            return Ok(format!(
+                "the Job {} was made with other options of the operator, no worker of it can be given work, and it is made anew",
+                pool.name
+            ));
+        }
         self.keep(&jobs, pool, &job, wanted).await.map_err(failed)
+    }
+
+    /// Whether the pods of a run's Job would be others if it were made now. Pods that cannot be made now are better than none, and of a
+    /// Job that does not say what its pods were made as nothing is known.
+    fn is_outdated(&self, pool: &PoolRef, job: &Job) -> bool {
+        let template = |job: &Job| job.annotations().get(names::POD_TEMPLATE).cloned();
+        let now = job_for(pool, 0, &self.options).ok().and_then(|now| template(&now));
+        let (Some(now), Some(then)) = (now, template(job)) else {
+            return false;
+        };
+        job.metadata.deletion_timestamp.is_none() && now != then
     }
 
     fn job(&self, pool: &PoolRef, wanted: i32) -> Result<Job, PodError> {

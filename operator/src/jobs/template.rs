@@ -145,8 +145,10 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
         spec: Some(spec),
     };
     // Pods of a Job cannot change: other pods are another Job. That they change with the images of the operator, too, is meant.
+    let digest = names::digest(&template, 8);
     let name = if pool.standing {
-        format!("{}-{}", pool.name, names::digest(&template, 3))
+        // Its first three bytes, as hexadecimal digits.
+        format!("{}-{}", pool.name, digest.get(..6).unwrap_or(&digest))
     } else {
         pool.name.clone()
     };
@@ -155,6 +157,7 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
             name: Some(name),
             namespace: Some(pool.namespace.clone()),
             labels: Some(job_labels(pool)),
+            annotations: Some([(names::POD_TEMPLATE.into(), digest)].into()),
             owner_references: Some(vec![owner(pool)]),
             ..ObjectMeta::default()
         },

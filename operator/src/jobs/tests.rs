@@ -27,7 +27,7 @@ fn pool(class: &Value) -> PoolRef {
         uid: "pool-uid".into(),
         labels: [("braid.dev/workflow".to_owned(), "wordcount".to_owned())].into(),
         class: serde_json::from_value::<PodClass>(class.clone()).unwrap(),
-        standing: false,
+        ..PoolRef::default()
     }
 }
 

@@ -126,7 +126,7 @@ impl DeskView {
 
 /// Whether a worker reads what this operator writes. One of another version, as in a rolling upgrade, finishes what it has. What it speaks
 /// is known once it has begun, and nothing is assigned before.
-fn is_understood(worker: &Worker) -> bool {
+pub(crate) fn is_understood(worker: &Worker) -> bool {
     let begun = worker.status.as_ref().filter(|status| status.start_id.is_some());
     begun.is_none_or(|status| status.protocol.min <= PROTOCOL.1 && PROTOCOL.0 <= status.protocol.max)
 }

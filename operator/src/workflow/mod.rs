@@ -40,7 +40,7 @@ use crate::{
 
 mod advance;
 mod conditions;
-mod desks;
+pub(crate) mod desks;
 mod expiry;
 mod memory;
 mod orders;

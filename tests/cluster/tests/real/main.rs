@@ -9,6 +9,7 @@
 
 mod definitions;
 mod fixture;
+mod jobs;
 mod manifests;
 mod people;
 mod policies;

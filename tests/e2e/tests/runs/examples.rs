@@ -94,7 +94,28 @@ fn enrich() {
     let step = ended.step("enrich");
     assert_eq!(step["failures"][0]["reason"], "HTTP404", "{step}");
     // Nothing was tried again: waiting is no attempt.
-    assert!(step["partitions"]["retried"].as_u64().unwrap_or(0) == 0, "{step}");
+    assert!(step["retried"].as_u64().unwrap_or(0) == 0, "{step}");
+}
+
+/// The same with a rule for what the server says of customers that there are not.
+#[test]
+fn enrich_asks_again_where_a_rule_says_so() {
+    let home = Home::default();
+    let file = |path: &str| std::fs::read_to_string(root().join("examples/enrich").join(path)).unwrap();
+    home.write("server.py", file("server.py"));
+    let rule = "retry: {attempts: 2, backoff: {initial: 10ms}, rules: [{httpStatuses: [404], action: Retry}]}";
+    let manifest = file("enrich.yaml").replace("maxFailedPartitions", &format!("{rule}\n      maxFailedPartitions"));
+    assert!(manifest.contains(rule));
+    let ended = home.run(&home.write("enrich.yaml", manifest), &[]).exits(0);
+    let step = ended.step("enrich");
+    assert_eq!(
+        ("HTTP404", 4),
+        (
+            step["failures"][0]["reason"].as_str().unwrap(),
+            step["failures"][0]["count"].as_u64().unwrap()
+        )
+    );
+    assert!(step["retried"].as_u64() >= Some(4), "{step}");
 }
 
 #[test]
