@@ -164,15 +164,12 @@ impl JobPods {
         self.keep(&jobs, pool, &job, wanted).await.map_err(failed)
     }
 
-    /// Whether the pods of a run's Job would be others if it were made now. Pods that cannot be made now are better than none, and of a
-    /// Job that does not say what its pods were made as nothing is known.
+    /// Whether the pods of a run's Job would be others if it were made now. A Job that does not say what its pods were made as is an older
+    /// operator's. Where none can be made now, those that are there are better than none.
     fn is_outdated(&self, pool: &PoolRef, job: &Job) -> bool {
         let template = |job: &Job| job.annotations().get(names::POD_TEMPLATE).cloned();
-        let now = job_for(pool, 0, &self.options).ok().and_then(|now| template(&now));
-        let (Some(now), Some(then)) = (now, template(job)) else {
-            return false;
-        };
-        job.metadata.deletion_timestamp.is_none() && now != then
+        let now = job_for(pool, 0, &self.options);
+        job.metadata.deletion_timestamp.is_none() && now.is_ok_and(|now| template(&now) != template(job))
     }
 
     fn job(&self, pool: &PoolRef, wanted: i32) -> Result<Job, PodError> {
