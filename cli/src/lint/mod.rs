@@ -1,8 +1,8 @@
 //! What is wrong with manifests, before anything runs: where, what, and how to mend it.
 //!
-//! Four kinds of checks, in this order: the text (YAML, sizes), the schema and its rules (by the embedded API server's own code, as
-//! strict as it is), what the types say that a schema cannot, and the engine's validation. So what passes here is accepted by
-//! `braid run`, and what the server or the operator would refuse is refused here, all of it at once.
+//! Five kinds of checks, in this order: the text (YAML, sizes), the schema and its rules (by the embedded API server's own code, as
+//! strict as it is), what the types say that a schema cannot, the engine's validation, and what kubectl would read otherwise. So what passes
+//! here is accepted by `braid run`, and what the server or the operator would refuse is refused here, all of it at once.
 
 use std::{fmt, path::Path};
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::manifest::{self, Kind, ManifestError, Node, Place};
 
+mod older;
 mod wording;
 
 #[cfg(test)]
@@ -188,6 +189,7 @@ impl Linter {
         for problem in validate::validate(&workflow) {
             sheet.found(problem);
         }
+        older::tell(sheet);
         sheet.problems.is_empty().then_some(workflow)
     }
 

@@ -109,3 +109,48 @@ fn many_problems_are_cut() {
     assert_eq!(MOST + 1, problems.len());
     assert!(problems[MOST].contains("more problems"), "{}", problems[MOST]);
 }
+
+/// What kubectl would take for something else is told, wherever it stands; what it would not is left alone.
+#[test]
+fn what_older_readers_take_for_something_else() {
+    let items = |items: &str| RIGHT.replace("after: [one]", &format!("over:\n        items: {items}"));
+    for (word, meant) in [
+        ("y", "true"),
+        ("Off", "false"),
+        ("010", "8"),
+        ("-0777", "-511"),
+        ("0x_1f", "31"),
+        ("1_0.5", "10.5"),
+        ("0_10", "8"),
+    ] {
+        let expected = format!(
+            "wf.yaml:10:20 spec.steps[1].over.items[1]: {word} is {meant} to kubectl, which reads YAML 1.1, and not here; put it in quotes, or write {meant}"
+        );
+        assert_eq!([expected], *lint(&items(&format!("[é, {word}]"))), "{word}");
+    }
+    let key = items("[{y: 1}]");
+    assert!(
+        lint(&key)[0].starts_with("wf.yaml:10:18 spec.steps[1].over.items[0].y: y is true"),
+        "{key}"
+    );
+    let block = items("\n          - y");
+    assert!(lint(&block)[0].contains(": y is true"), "{block}");
+    for right in [
+        "[\"y\", 'no', \"010\"]",
+        "[yes-men, none, a_b, x_1, _1, 2026_01_01, 1.2.3, 0, 00, 07, 08, 0.5, 1e3, 0x1F, 0o17, -1, a_1]",
+        "[{\"y\": 1, 'no': 2}, &a \"y\", *a]",
+        "\n          - |-\n            y",
+        "\n          - {a: b} # y",
+    ] {
+        assert_eq!(Vec::<String>::new(), lint(&items(right)), "{right}");
+    }
+}
+
+/// A whole double is what an API server makes of it.
+#[test]
+fn whole_doubles_have_no_point() {
+    let text = RIGHT.replace("after: [one]", "over: {items: [1.0, 1e3, 2.5, -3.0, 1e20]}");
+    let workflows = Linter::new().unwrap().text("wf.yaml", &text).unwrap();
+    let items = serde_json::to_string(&workflows[0].spec.steps[1].over.as_ref().unwrap().items).unwrap();
+    assert_eq!("[1,1000,2.5,-3,1e20]", items.replace("1e+20", "1e20"));
+}

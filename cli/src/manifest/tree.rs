@@ -162,8 +162,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Kind, E> {
-        let number =
-            Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is not a number that JSON has")))?;
+        let number = number(value).ok_or_else(|| E::custom(format!("{value} is not a number that JSON has")))?;
         Ok(Kind::Scalar(Value::Number(number)))
     }
 
@@ -190,6 +189,17 @@ impl<'de> Visitor<'de> for KindVisitor {
         }
         Ok(Kind::Map(fields))
     }
+}
+
+/// A double as API servers keep it: one that is whole has no point (`1.0` and `1e3` are `1` and `1000`).
+fn number(value: f64) -> Option<Number> {
+    /// From here on not every whole number is a double.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and fits")]
+        return Some(Number::from(value as i64));
+    }
+    Number::from_f64(value)
 }
 
 fn too_large(value: impl fmt::Display) -> String {
