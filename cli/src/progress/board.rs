@@ -19,6 +19,8 @@ use crate::{
 
 /// Speed is that of so long ago until now.
 const WINDOW: Duration = Duration::from_secs(15);
+/// Why nothing goes on is told after so long: workers need a moment to start.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Characters of a result's value.
 const VALUE: usize = 30;
 /// Of a running step, what turns.
@@ -44,6 +46,8 @@ pub struct Canvas {
 pub struct Board {
     phase: Phase,
     message: String,
+    /// Since when nothing goes on in a run that runs.
+    stalled_since: Option<Timestamp>,
     rows: Vec<Row>,
 }
 
@@ -205,6 +209,11 @@ impl Board {
             .summary
             .as_ref()
             .map_or_else(String::new, |summary| summary.message.clone());
+        let stalled = status.conditions.iter().find(|condition| {
+            let runs = matches!(status.phase, Phase::Running | Phase::Planning);
+            runs && condition.type_ == "Progressing" && condition.status == "False"
+        });
+        self.stalled_since = stalled.map(|condition| condition.last_transition_time.0);
         let mut before = std::mem::take(&mut self.rows);
         for ((name, step), spec) in in_order(workflow, &status).zip(&workflow.spec.steps) {
             let known = before.iter_mut().find(|row| row.name == name);
@@ -252,18 +261,24 @@ impl Board {
             lines.push(canvas.tint.paint(Colour::Dim, &text));
         }
         lines.truncate(room);
-        let idle = !matches!(self.phase, Phase::Running | Phase::Planning) && !self.phase.is_terminal();
-        if idle && !self.message.is_empty() {
-            lines.push(
-                canvas
-                    .tint
-                    .paint(Colour::Yellow, &format!("   {}", clean(&self.message, 300))),
-            );
+        if let Some(why) = self.why_idle(wall) {
+            lines.push(canvas.tint.paint(Colour::Yellow, &format!("   {why}")));
         }
         lines
             .iter()
             .map(|line| console::truncate_str(line, canvas.columns, "…").into_owned())
             .collect()
+    }
+
+    /// Why nothing goes on, if nothing does.
+    fn why_idle(&self, wall: Timestamp) -> Option<String> {
+        let runs = matches!(self.phase, Phase::Running | Phase::Planning);
+        let idle = !runs && !self.phase.is_terminal();
+        let stalled = self.stalled_since.is_some_and(|since| {
+            let for_so_long = Duration::try_from(wall.duration_since(since)).unwrap_or_default();
+            for_so_long >= PATIENCE
+        });
+        ((idle || stalled) && !self.message.is_empty()).then(|| clean(&self.message, 300))
     }
 
     fn row(&self, row: &Row, names: usize, canvas: Canvas, now: Instant, wall: Timestamp) -> Vec<String> {
@@ -359,18 +374,17 @@ impl Board {
         lines
     }
 
-    /// A line for each step at work.
-    pub fn working(&self, now: Instant) -> Vec<String> {
+    /// A line for each step at work, and why nothing goes on, if nothing does.
+    pub fn working(&self, now: Instant, wall: Timestamp) -> Vec<String> {
         let active = self.rows.iter().filter(|row| row.is_active());
-        active
-            .map(|row| {
-                let share = share(row.settled(), row.step.partitions.total);
-                let mut parts = vec![format!("{}: {}%", row.name, share / 10)];
-                parts.extend(row.pace(now, Tint(false)));
-                parts.extend(row.results());
-                parts.join("  ")
-            })
-            .collect()
+        let lines = active.map(|row| {
+            let share = share(row.settled(), row.step.partitions.total);
+            let mut parts = vec![format!("{}: {}%", row.name, share / 10)];
+            parts.extend(row.pace(now, Tint(false)));
+            parts.extend(row.results());
+            parts.join("  ")
+        });
+        lines.chain(self.why_idle(wall)).collect()
     }
 }
 

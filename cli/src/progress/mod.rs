@@ -111,7 +111,7 @@ impl Progress {
             }
             View::Plain { last, .. } if now.saturating_duration_since(*last) >= PLAIN => {
                 *last = now;
-                for line in self.board.working(now) {
+                for line in self.board.working(now, Timestamp::now()) {
                     say(&line);
                 }
             }

@@ -81,8 +81,38 @@ fn a_running_step_has_a_bar_a_speed_and_an_end() {
     );
     assert_eq!(
         vec!["clean: 60%  60,000/100,000  2,000/s  20s left  rows 612,340,000"],
-        board.working(now)
+        board.working(now, wall())
     );
+}
+
+/// Why a run that runs has no workers is told once it has lasted: in the live view, and between the lines of the plain one.
+#[test]
+fn what_holds_a_run_up_is_told() {
+    let now = Instant::now();
+    let mut waits = workflow(vec![step("clean", Phase::Running, 0, 10)]);
+    let status = waits.status.as_mut().unwrap();
+    let message = "0 of 2 workers are ready: ErrImagePull: w-0, main: not found";
+    status.summary = Some(serde_json::from_value(json!({"message": message})).unwrap());
+    let condition = |status: &str| {
+        serde_json::from_value(json!({
+            "type": "Progressing", "status": status, "reason": "NoWorkers", "message": message,
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    };
+    status.conditions = vec![condition("False")];
+    let mut board = Board::default();
+    board.update(&waits, now);
+    let told = |board: &Board, seconds: i64| {
+        let wall = Timestamp::from_second(seconds).unwrap();
+        let told = |lines: Vec<String>| lines.iter().any(|line| line.contains("ErrImagePull"));
+        (told(board.draw(CANVAS, now, wall)), told(board.working(now, wall)))
+    };
+    assert_eq!((false, false), told(&board, 1), "workers need a moment to start");
+    assert_eq!((true, true), told(&board, 4));
+    waits.status.as_mut().unwrap().conditions = vec![condition("True")];
+    board.update(&waits, now);
+    assert_eq!((false, false), told(&board, 4));
 }
 
 #[test]
