@@ -498,7 +498,7 @@ impl Pass<'_> {
 /// Whether a step whose turn it is wants to begin. Everything that it can read has ended: the answer does not change.
 fn condition(workflow: &Workflow, step: &Step, status: &WorkflowStatus) -> Result<bool, String> {
     let Some(when) = &step.when else { return Ok(true) };
-    expr::holds(when, &super::scope(workflow, status)?).map_err(|error| error.to_string())
+    expr::holds(when, &super::programs::scope(workflow, status)?).map_err(|error| error.to_string())
 }
 
 fn skip(step: &mut StepStatus, cause: SkipCause, why: &str, now: Timestamp) {

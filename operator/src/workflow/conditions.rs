@@ -105,7 +105,7 @@ fn phase(workflow: &Workflow, status: &WorkflowStatus) -> Phase {
 }
 
 fn outputs(workflow: &Workflow, status: &WorkflowStatus) -> Result<BTreeMap<String, Value>, String> {
-    let scope = super::scope(workflow, status)?;
+    let scope = super::programs::scope(workflow, status)?;
     outputs::evaluate(&workflow.spec.outputs, &scope).map_err(|error| error.to_string())
 }
 

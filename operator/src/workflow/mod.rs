@@ -4,40 +4,24 @@
 //! once with the version that it read, and only when that write is known to have succeeded changes the workers' desks,
 //! one write each. It may end after any write: the next pass recomputes everything from what exists.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use braid_crds::{
-    STATUS_FORMAT, ShardId, WorkerPool, Workflow, WorkflowStatus, limits,
-    status::{Phase, PlanRef, StepStatus},
-    worker::{Card, Fatal},
-    workflow::Step,
-};
-use braid_engine::{
-    assign::Fitness,
-    card,
-    dag::{self, Dag},
-    expr::Scope,
-    params,
-    protocol::wire::WireError,
-    scale, validate,
-};
+use braid_crds::{STATUS_FORMAT, WorkerPool, Workflow, WorkflowStatus, status::Phase, worker::Fatal, workflow::Step};
+use braid_engine::{assign::Fitness, dag::Dag, protocol::wire::WireError, scale};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, ResourceExt as _, api::PostParams, runtime::controller::Action};
+use kube::{ResourceExt as _, runtime::controller::Action};
 
 use crate::{
     Context,
-    api::{ApiError, call},
+    api::ApiError,
     counters::Kind,
     names,
     stages::Stage,
-    standing::{self, PoolKey, Trouble},
+    standing::{self, PoolKey},
 };
 
+mod accepting;
 mod advance;
 mod conditions;
 pub(crate) mod desks;
@@ -47,6 +31,8 @@ mod orders;
 pub(crate) mod places;
 pub(crate) mod plans;
 pub(crate) mod pools;
+mod programs;
+mod record;
 mod resuming;
 mod settle;
 mod traces;
@@ -56,7 +42,7 @@ mod tests;
 
 pub use memory::Memory;
 
-use advance::{Advance, View, advance, cut};
+use advance::{View, advance, cut};
 use conditions::Hands;
 use desks::{DeskView, Desks};
 use pools::Pools;
@@ -112,15 +98,6 @@ impl WorkflowError {
 /// A time as the API keeps it: in whole seconds. Anything finer would not come back from a write as it was sent.
 fn stamp(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
-}
-
-/// The statuses of steps before any of them has started.
-fn unstarted(steps: &[Step]) -> Vec<StepStatus> {
-    let status = |step: &Step| StepStatus {
-        name: step.name.clone(),
-        ..StepStatus::default()
-    };
-    steps.iter().map(status).collect()
 }
 
 /// One pass over one run.
@@ -194,7 +171,7 @@ impl Pass<'_> {
         let status = std::mem::take(&mut advance.status);
         advance.status = self.plan_items(status).await?;
         self.context.counters.held_in_part(advance.held_in_part);
-        freeze(&self.workflow, &mut advance.status, &mut self.memory.cards);
+        programs::freeze(&self.workflow, &mut advance.status, &mut self.memory.cards);
         wait_or_run(&view, &mut advance.status);
         conditions::describe(&self.workflow, &mut advance.status, &hands, now);
         if advance.outdated {
@@ -241,109 +218,6 @@ impl Pass<'_> {
         scaled?;
         assigned?;
         Ok(Action::requeue(self.next(&status, &desks, now)))
-    }
-
-    /// Checks a new run and makes its first status, which is written with what the pass makes of it. `None`: there is nothing to do
-    /// for it.
-    async fn accept(&mut self, now: Timestamp) -> Result<Option<WorkflowStatus>, WorkflowError> {
-        let current = self.workflow.status.clone().unwrap_or_default();
-        if current.format > STATUS_FORMAT {
-            return Err(WorkflowError::NewerFormat { found: current.format });
-        }
-        if current.started_at.is_some() {
-            return Ok(Some(current));
-        }
-        if current.phase.is_terminal() {
-            return Ok(None);
-        }
-        let taken = match self.workflow.spec.resume_from.clone() {
-            Some(from) => match self.take_over(&from, now).await? {
-                Ok(taken) => Some(taken),
-                Err(refusal) => {
-                    let message = format!("resumeFrom: {refusal}");
-                    return self.refuse(current, refusal.reason(), &message, now).await;
-                }
-            },
-            None => None,
-        };
-        let problems = validate::validate(&self.workflow);
-        if let Some(first) = problems.first() {
-            let more = problems.len().saturating_sub(1);
-            let more = if more == 0 {
-                String::new()
-            } else {
-                format!(" (and {more} more: `braid lint` lists them)")
-            };
-            return self.refuse(current, "Invalid", &format!("{first}{more}"), now).await;
-        }
-        if let Some(trouble) = self.does_not_fit().await? {
-            return self.refuse(current, trouble.reason(), &trouble.to_string(), now).await;
-        }
-        let for_pods = self.context.options.pod_classes;
-        if let Some(problem) = pools::only_on_a_laptop(&self.workflow).filter(|_| for_pods) {
-            return self.refuse(current, "Invalid", &problem, now).await;
-        }
-        let mut status = self.first(current);
-        if let Some(taken) = taken {
-            resuming::begin(&mut status, taken, now);
-        }
-        status.started_at = Some(stamp(now));
-        Ok(Some(status))
-    }
-
-    /// The status of a run of which nothing has been done.
-    fn first(&self, current: WorkflowStatus) -> WorkflowStatus {
-        WorkflowStatus {
-            format: STATUS_FORMAT,
-            observed_generation: self.workflow.metadata.generation,
-            steps: unstarted(&self.workflow.spec.steps),
-            // What was asked for before anything could have failed has been done.
-            resumed: self.workflow.spec.resume.unwrap_or(0),
-            retried_failed: self.workflow.spec.retry_failed.unwrap_or(0),
-            ..current
-        }
-    }
-
-    /// Does not accept a run, and says why.
-    async fn refuse(
-        &mut self,
-        current: WorkflowStatus,
-        reason: &str,
-        message: &str,
-        now: Timestamp,
-    ) -> Result<Option<WorkflowStatus>, WorkflowError> {
-        let mut status = self.first(current);
-        conditions::refuse(&self.workflow, &mut status, reason, &cut(message), now);
-        self.put_status(status).await?;
-        Ok(None)
-    }
-
-    /// The first step that does not fit into its standing pool, of the pools that are there: as they are, and not as a watch shows them, since
-    /// the answer is final. Later the run waits.
-    async fn does_not_fit(&self) -> Result<Option<Trouble>, WorkflowError> {
-        if !self.context.options.pod_classes {
-            return Ok(None);
-        }
-        let mut read: BTreeMap<PoolKey, Option<WorkerPool>> = BTreeMap::new();
-        for step in &self.workflow.spec.steps {
-            let Some(key) = standing::reference(&self.workflow, step) else {
-                continue;
-            };
-            let pool = match read.remove(&key) {
-                Some(pool) => pool,
-                None if self.context.at(&key.namespace).is_none() => None,
-                None => {
-                    let api: Api<WorkerPool> = Api::namespaced(self.context.client.clone(), &key.namespace);
-                    call("read a standing pool", api.get_opt(&key.name)).await?
-                }
-            };
-            let trouble = Trouble::of(&self.workflow, step, &key, pool.as_ref());
-            if let Some(trouble) = trouble.filter(Trouble::is_final) {
-                return Ok(Some(trouble));
-            }
-            read.insert(key, pool);
-        }
-        Ok(None)
     }
 
     fn desks(&self, pools: &Pools) -> Desks {
@@ -429,143 +303,6 @@ impl Pass<'_> {
         Ok(planned)
     }
 
-    /// The programs of the steps that are under way, as they were frozen.
-    fn cards(&mut self, status: &WorkflowStatus) -> BTreeMap<String, Card> {
-        let mut cards = BTreeMap::new();
-        let current = |name: &String, round| {
-            status
-                .steps
-                .iter()
-                .any(|step| step.name == *name && step.round == round)
-        };
-        self.memory.cards.retain(|(name, round), _| current(name, *round));
-        for step in &status.steps {
-            let Some(declared) = self
-                .workflow
-                .spec
-                .steps
-                .iter()
-                .find(|declared| declared.name == step.name)
-            else {
-                continue;
-            };
-            let built = match step.phase {
-                // For items that were listed already, with the list's pieces.
-                Phase::Planning => program(&self.workflow, declared, status, step.plan.as_ref()).ok(),
-                Phase::Running | Phase::Waiting | Phase::Suspended | Phase::Paused => {
-                    let known = self.memory.cards.get(&(step.name.clone(), step.round)).cloned();
-                    known
-                        .or_else(|| program(&self.workflow, declared, status, step.plan.as_ref()).ok())
-                        // Another build of the operator froze another program: only that one may run.
-                        .filter(|card| step.card.as_ref() == Some(&card.digest))
-                }
-                _ => None,
-            };
-            if let Some(card) = built {
-                if step.card.is_some() {
-                    self.memory.cards.insert((step.name.clone(), step.round), card.clone());
-                }
-                cards.insert(step.name.clone(), card);
-            }
-        }
-        cards
-    }
-
-    /// Writes the status if it is due. Returns the shards that the write counted.
-    async fn write(
-        &mut self,
-        advance: Advance,
-        desks: &Desks,
-        now: Timestamp,
-    ) -> Result<BTreeSet<(String, ShardId)>, WorkflowError> {
-        let Advance {
-            mut status,
-            urgent,
-            folded,
-            ..
-        } = advance;
-        status.observed_generation = self.workflow.metadata.generation;
-        let crowded = desks
-            .0
-            .iter()
-            .any(|view| view.worker.spec.shards.len() > limits::SHARDS_PER_WORKER / 2);
-        let before = self.workflow.status.clone().unwrap_or_default();
-        // Planned, or begun.
-        let urgent = urgent || before.started_at.is_none() || phases(&before) != phases(&status);
-        if status == before
-            || !(urgent || crowded || self.memory.status_rests(self.context.options.status_interval).is_zero())
-        {
-            return Ok(BTreeSet::new());
-        }
-        let bytes = serde_json::to_vec(&status).map_or(usize::MAX, |json| json.len());
-        let folded = if bytes > limits::STATUS_BYTES {
-            status = too_large(&before, &status, bytes);
-            conditions::describe(&self.workflow, &mut status, &Hands::default(), now);
-            BTreeSet::new()
-        } else {
-            let uid = |index: usize| desks.0.get(index).map(|view| view.uid.clone());
-            folded
-                .into_iter()
-                .filter_map(|(index, id)| Some((uid(index)?, id)))
-                .collect()
-        };
-        self.put_status(status).await?;
-        self.context.counters.folded(folded.len());
-        for since in folded.iter().filter_map(|key| self.memory.sealed.get(key)) {
-            self.context.counters.sealed_for(since.elapsed());
-        }
-        self.memory.written_bytes = bytes;
-        Ok(folded)
-    }
-
-    /// Replaces the status, at the version that it was read at, and checks what was stored.
-    async fn put_status(&mut self, status: WorkflowStatus) -> Result<(), WorkflowError> {
-        let what = "write the run's status";
-        let api = self.api()?;
-        let mut next = (*self.workflow).clone();
-        next.metadata.managed_fields = None;
-        next.status = Some(status);
-        let (name, params) = (next.name_any(), PostParams::default());
-        let written = call(what, api.replace_status(&name, &params, &next));
-        let stored = self
-            .stored(self.context.stage(KIND, Stage::Status, written).await)
-            .await?;
-        if stored.status != next.status {
-            return Err(ApiError::Pruned { what }.into());
-        }
-        self.memory.written = Some(std::time::Instant::now());
-        let before = std::mem::replace(&mut self.workflow, Arc::new(stored));
-        self.context.events.changed(&self.workflow, before.status.as_ref());
-        traces::note(&self.workflow, before.status.as_ref(), &mut self.memory.begun);
-        self.context.fresh_workflows.wrote(self.workflow.clone());
-        Ok(())
-    }
-
-    /// The runs of its namespace.
-    fn api(&self) -> Result<Api<Workflow>, WorkflowError> {
-        let namespace = self.workflow.namespace().ok_or(WorkflowError::Malformed("namespace"))?;
-        Ok(Api::namespaced(self.context.client.clone(), &namespace))
-    }
-
-    /// What was stored of the run, by the answer to a write of it. If somebody else was faster, the next pass begins with what is there.
-    async fn stored(&self, answer: Result<Workflow, ApiError>) -> Result<Workflow, WorkflowError> {
-        if answer.as_ref().is_err_and(ApiError::is_stale) {
-            self.reread().await?;
-        }
-        Ok(answer?)
-    }
-
-    /// After an answer that leaves doubt: the truth, from the server and not from a cache.
-    async fn reread(&self) -> Result<(), WorkflowError> {
-        let api = self.api()?;
-        match call("read the run", api.get(&self.workflow.name_any())).await {
-            Ok(read) => self.context.fresh_workflows.wrote(Arc::new(read)),
-            Err(ApiError::NotFound { .. }) => self.context.fresh_workflows.forget(&names::uid(self.workflow.as_ref())),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     fn next(&self, status: &WorkflowStatus, desks: &Desks, now: Timestamp) -> Duration {
         if status.phase.is_terminal() {
             let uid = names::uid(self.workflow.as_ref());
@@ -594,11 +331,6 @@ impl Pass<'_> {
             source,
         }
     }
-}
-
-/// The phases of the steps, in order.
-fn phases(status: &WorkflowStatus) -> Vec<Phase> {
-    status.steps.iter().map(|step| step.phase).collect()
 }
 
 /// What is known of the workers that a run may use.
@@ -638,32 +370,6 @@ fn until_due(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(soonest.unsigned_abs()))
 }
 
-/// What the expressions of a run can see.
-fn scope(workflow: &Workflow, status: &WorkflowStatus) -> Result<Scope, String> {
-    scope_of(workflow, status, |_| true)
-}
-
-/// The same of some steps only: what is not read need not be copied.
-fn scope_of(workflow: &Workflow, status: &WorkflowStatus, read: impl Fn(&str) -> bool) -> Result<Scope, String> {
-    let params = params::resolve(&workflow.spec.params).map_err(|error| error.to_string())?;
-    let mut scope = Scope::of(params, status, &workflow.name_any(), &names::uid(workflow), read);
-    // What the run has come to is what its steps have, but for those that run after it whatever that is.
-    let spec = &workflow.spec;
-    let ordinary = status.steps.iter().filter(|step| {
-        let declared = spec.steps.iter().find(|declared| declared.name == step.name);
-        declared.is_some_and(|declared| !declared.finally)
-    });
-    let phases: Vec<Phase> = ordinary.map(|step| step.phase).collect();
-    if !phases.is_empty() {
-        let phase = dag::run_phase(&phases, spec.suspend);
-        scope.workflow.phase = format!("{phase:?}");
-        if phase == Phase::Cancelled && scope.workflow.message.is_empty() {
-            "the run was cancelled".clone_into(&mut scope.workflow.message);
-        }
-    }
-    Ok(scope)
-}
-
 /// Whether the steps of a run rest because somebody wants it: what runs after a cancelled run does not.
 fn rests(workflow: &Workflow, step: &Step) -> bool {
     workflow.spec.suspend && !(step.finally && workflow.spec.cancel)
@@ -672,47 +378,6 @@ fn rests(workflow: &Workflow, step: &Step) -> bool {
 /// Whether a step is to end because the run is: what runs at its end is not.
 fn is_cancelled(workflow: &Workflow, step: &Step) -> bool {
     workflow.spec.cancel && !step.finally
-}
-
-/// The program of a step, from the run's params and the steps before.
-fn program(workflow: &Workflow, step: &Step, status: &WorkflowStatus, plan: Option<&PlanRef>) -> Result<Card, String> {
-    let scope = scope(workflow, status)?;
-    card::build(&workflow.spec, step, plan, &scope).map_err(|error| error.to_string())
-}
-
-/// Freezes the programs of steps that have just begun to run. A step whose program cannot be made fails.
-fn freeze(
-    workflow: &Workflow,
-    status: &mut WorkflowStatus,
-    cards: &mut std::collections::HashMap<(String, braid_crds::Round), Card>,
-) {
-    for declared in &workflow.spec.steps {
-        let snapshot = status.clone();
-        let Some(step) = status.steps.iter_mut().find(|step| step.name == declared.name) else {
-            continue;
-        };
-        if step.card.is_some() || step.stopping.is_some() || !matches!(step.phase, Phase::Running | Phase::Planning) {
-            continue;
-        }
-        let plan = if step.phase == Phase::Planning {
-            None
-        } else {
-            step.plan.as_ref()
-        };
-        match program(workflow, declared, &snapshot, plan) {
-            Ok(_) if step.phase == Phase::Planning => {}
-            Ok(card) => {
-                step.card = Some(card.digest.clone());
-                cards.insert((step.name.clone(), step.round), card);
-            }
-            Err(error) => {
-                step.stopping = Some(Fatal {
-                    reason: "BadProgram".into(),
-                    message: cut(&error),
-                });
-            }
-        }
-    }
 }
 
 /// A running step in which nothing runs is waiting for its retries, or suspended.
@@ -747,25 +412,4 @@ fn wait_or_run(view: &View<'_>, status: &mut WorkflowStatus) {
             _ => Phase::Running,
         };
     }
-}
-
-/// A status that would be too large keeps its old record, and the steps that grew fail before work is lost.
-fn too_large(before: &WorkflowStatus, next: &WorkflowStatus, bytes: usize) -> WorkflowStatus {
-    let mut status = before.clone();
-    for step in &mut status.steps {
-        let grew = next
-            .steps
-            .iter()
-            .any(|other| other.name == step.name && other.ledger != step.ledger);
-        if grew && step.stopping.is_none() {
-            step.stopping = Some(Fatal {
-                reason: "ResultTooLarge".into(),
-                message: format!(
-                    "the run's status would take {bytes} bytes, {} may: give fewer keys (maxKeys), fewer results, or allow fewer failures",
-                    limits::STATUS_BYTES
-                ),
-            });
-        }
-    }
-    status
 }

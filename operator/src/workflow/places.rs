@@ -33,7 +33,7 @@ pub fn of(workflow: &Workflow, status: &WorkflowStatus) -> Places {
     if spec.parallelism.is_none() && spec.steps.iter().all(|step| step.parallelism.is_none()) {
         return places;
     }
-    let scope = super::scope(workflow, status).unwrap_or_else(|error| {
+    let scope = super::programs::scope(workflow, status).unwrap_or_else(|error| {
         places.problem = Some(error);
         Scope::default()
     });

@@ -36,7 +36,7 @@ pub fn items<'a>(
 ) -> Option<Result<Cow<'a, [Value]>, String>> {
     let mut failed = None;
     let found = items::of(over, || {
-        super::scope(workflow, status).unwrap_or_else(|error| {
+        super::programs::scope(workflow, status).unwrap_or_else(|error| {
             failed = Some(error);
             Scope::default()
         })

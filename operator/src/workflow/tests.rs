@@ -4,13 +4,20 @@
 use std::collections::HashMap;
 
 use braid_crds::{
-    Cursor, Intervals, PROTOCOL, PartitionRange, StartId, Worker, WorkerSpec, WorkerStatus,
+    Cursor, Intervals, PROTOCOL, PartitionRange, ShardId, StartId, Worker, WorkerSpec, WorkerStatus, limits,
+    status::{PlanRef, StepStatus},
     worker::{Partial, ProtocolRange, Settled, ShardSpec, ShardStatus},
 };
 use braid_engine::{protocol::wire, settlement::Settlement};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    accepting::unstarted,
+    advance::Advance,
+    programs::{freeze, program},
+    record::too_large,
+    *,
+};
 use crate::leases::Liveness;
 
 mod counting;

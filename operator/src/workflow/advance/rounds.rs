@@ -16,7 +16,7 @@ use braid_engine::{
 };
 
 use super::{Pass, cut, finish, start};
-use crate::workflow::{is_cancelled, rests, scope_of, stamp};
+use crate::workflow::{is_cancelled, programs::scope_of, rests, stamp};
 
 impl Pass<'_> {
     /// Whether a condition over a step's own results holds. What no partition has given yet holds nothing.
