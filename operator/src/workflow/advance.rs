@@ -4,40 +4,36 @@
 //! end, start what follows (in the same status, so in the same write), then say what people need to know.
 
 use braid_crds::{
-    PartitionRange, ShardId, Workflow, WorkflowStatus, limits,
-    status::{Phase, PlanRef, SkipCause, StepStatus, Suspect},
+    ShardId, Workflow, WorkflowStatus, limits,
+    status::{Phase, PlanRef, SkipCause, StepStatus},
     worker::{Fatal, Mode},
-    workflow::{RetryAction, Step},
+    workflow::Step,
 };
 use braid_engine::{
-    assign::Fitness,
     dag::{At, Dag, Readiness},
     defaults, expr,
     protocol::{
         Record, close,
         fold::{self, Verdict},
-        handout,
         wire::{self, Braid, WireError},
     },
     reduce::Fold,
-    retry::{self, FAIL_STEP, Reason},
+    retry::FAIL_STEP,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{desks::Desks, is_cancelled, memory::Compiled, rests, settle::condemned, stamp};
-use crate::pods::Death;
+use super::{desks::Desks, is_cancelled, memory::Compiled, rests, stamp};
 
 mod pausing;
 mod published;
 mod retrying;
 mod rounds;
+mod suspects;
 
 pub(super) use published::{is_read_through, is_same};
-
-/// How far beyond the stored cursor a dead worker may have been: no worker holds more results than this uncommitted.
-const SUSPECT_WINDOW: u64 = 4_096;
+use suspects::unsettled;
 
 /// What a pass decided.
 #[derive(Clone, Debug)]
@@ -240,66 +236,6 @@ impl Pass<'_> {
         step.partitions.failed = step.failed.len();
         step.partitions.succeeded = step.ledger.len().saturating_sub(step.partitions.failed);
         Ok(())
-    }
-
-    /// What a worker ran when it died by itself is run one partition at a time from now on.
-    fn blame(&mut self, step: &mut StepStatus) {
-        for view in self.view.desks.0.iter().filter(|view| view.fitness == Fitness::Lost) {
-            let (Some(death), Some(shard)) = (view.to_blame, view.current()) else {
-                continue;
-            };
-            if shard.run.uid != self.uid || shard.run.step != step.name || shard.run.round != step.round {
-                continue;
-            }
-            let cursor = view.commit(shard.id).map_or(shard.start, |commit| commit.cursor.0);
-            if cursor >= shard.end || matches!(shard.mode, Mode::Plan | Mode::Publish) {
-                continue;
-            }
-            let window = if shard.mode == Mode::Suspect { 1 } else { SUSPECT_WINDOW };
-            let range = PartitionRange::new(cursor, shard.end.min(cursor.saturating_add(window)));
-            let witness = format!("{}/{}", view.uid, shard.id.0);
-            // Looked at again before its desk could be sealed: counted already.
-            if step.suspects.iter().any(|suspect| suspect.witnesses.contains(&witness)) {
-                continue;
-            }
-            step.suspects = accuse(&step.suspects, range, shard.mode == Mode::Suspect, witness, death);
-            self.advance.urgent = true;
-        }
-    }
-
-    /// A partition that killed its worker again and again is set aside, once nobody can settle it otherwise.
-    fn settle_poison(&mut self, spec: &Step, step: &StepStatus, total: u64, record: &mut Record<Braid>) {
-        let rules = defaults::retry(&self.view.workflow.spec, spec).map_or(&[][..], |retry| &retry.rules);
-        let free = handout::unassigned(record, total, self.view.desks.protocol().map(|(_, desk)| desk));
-        for suspect in condemned(&self.view.workflow.spec, spec, step) {
-            let range = suspect.range();
-            if !free.contains(range.start()) {
-                continue;
-            }
-            let reason = suspect.reason.as_deref().map_or(Reason::WorkerDied, Reason::from);
-            let how = match reason {
-                Reason::OutOfMemory => {
-                    "the container was killed for want of memory, with all that ran in it: its worker"
-                }
-                _ => "its worker",
-            };
-            let message = format!(
-                "{how} died {} while it ran this partition",
-                retry::times(suspect.deaths)
-            );
-            if record.content.fail(range.start(), reason, suspect.deaths, &message) {
-                record.ledger.insert(range);
-                if retry::action(rules, reason) == Some(RetryAction::FailStep) {
-                    record.content.stop(&Fatal {
-                        reason: FAIL_STEP.into(),
-                        message: format!(
-                            "partition {}: {reason}, which by a rule of retry ends the step",
-                            range.start()
-                        ),
-                    });
-                }
-            }
-        }
     }
 
     fn stop_if_due(&self, spec: &Step, step: &mut StepStatus) {
@@ -559,71 +495,6 @@ fn overdue(since: Option<&Time>, limit: Option<&braid_crds::Duration>, now: Time
         return false;
     };
     now.duration_since(since.0).unsigned_abs() > limit.get() && now > since.0
-}
-
-/// Adds a death to `range`. A culprit that is known by name is told apart from the suspects around it.
-fn accuse(suspects: &[Suspect], range: PartitionRange, by_name: bool, witness: String, death: Death) -> Vec<Suspect> {
-    let mut next = Vec::new();
-    let mut deaths = 1;
-    let mut witnesses = Vec::new();
-    for suspect in suspects {
-        let held = suspect.range();
-        let common = held.intersect(range);
-        if common.is_empty() {
-            next.push(suspect.clone());
-            continue;
-        }
-        if by_name && held == range {
-            deaths = suspect.deaths.saturating_add(1);
-            witnesses.clone_from(&suspect.witnesses);
-        }
-        for rest in [
-            PartitionRange::new(held.start(), common.start()),
-            PartitionRange::new(common.end(), held.end()),
-        ] {
-            if !rest.is_empty() {
-                next.push(Suspect {
-                    start: rest.start(),
-                    end: rest.end(),
-                    ..suspect.clone()
-                });
-            }
-        }
-    }
-    witnesses.push(witness);
-    let forgotten = witnesses.len().saturating_sub(limits::WITNESSES);
-    witnesses.drain(..forgotten);
-    next.push(Suspect {
-        start: range.start(),
-        end: range.end(),
-        deaths,
-        witnesses,
-        reason: match death {
-            Death::Unknown => None,
-            Death::OutOfMemory => Some(Reason::OutOfMemory.to_string()),
-        },
-    });
-    next.sort_by_key(|suspect| suspect.start);
-    next.truncate(limits::SUSPECTS);
-    next
-}
-
-/// The suspects that are not settled yet.
-fn unsettled(suspects: &[Suspect], record: &Record<Braid>) -> Vec<Suspect> {
-    suspects
-        .iter()
-        .flat_map(|suspect| {
-            let gaps = record.ledger.gaps(suspect.range());
-            gaps.ranges()
-                .map(|gap| Suspect {
-                    start: gap.start(),
-                    end: gap.end(),
-                    ..suspect.clone()
-                })
-                .collect::<Vec<_>>()
-        })
-        .take(limits::SUSPECTS)
-        .collect()
 }
 
 /// A text that fits into a message of the status.
