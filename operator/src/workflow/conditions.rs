@@ -110,25 +110,31 @@ fn outputs(workflow: &Workflow, status: &WorkflowStatus) -> Result<BTreeMap<Stri
 }
 
 fn failure(status: &WorkflowStatus) -> (String, String) {
-    let failed = status.steps.iter().find(|step| step.phase == Phase::Failed);
-    failed.map_or_else(
-        || ("StepFailed".to_owned(), String::new()),
-        |step| {
-            let reason = step
-                .stopping
-                .as_ref()
-                .map_or("StepFailed", |fatal| fatal.reason.as_str());
-            let why = step.stopping.as_ref().map_or("", |fatal| fatal.message.as_str());
-            (reason.to_owned(), format!("{}: {why}{}", step.name, cause(step)))
-        },
+    let mut failed = status.steps.iter().filter(|step| step.phase == Phase::Failed);
+    let Some(first) = failed.next() else {
+        return ("StepFailed".to_owned(), String::new());
+    };
+    let fatal = first.stopping.as_ref();
+    let reason = fatal.map_or("StepFailed", |fatal| fatal.reason.as_str());
+    let why = fatal.map_or("", |fatal| fatal.message.as_str());
+    let others: Vec<&str> = failed.map(|step| step.name.as_str()).collect();
+    let others = if others.is_empty() {
+        String::new()
+    } else {
+        // Before the cause: what user code says may be long, and is cut.
+        format!(" (failed, too: {})", cut(&others.join(", ")))
+    };
+    (
+        reason.to_owned(),
+        format!("{}: {why}{others}{}", first.name, cause(first)),
     )
 }
 
-/// The commonest cause of a step's failures.
+/// The commonest cause of a step's failures. More may have failed since the step was stopped.
 fn cause(step: &StepStatus) -> String {
     step.failures.first().map_or_else(String::new, |cause| {
         format!(
-            "; {} x {} (first: partition {}) {}",
+            "; in all {} x {} (first: partition {}) {}",
             cause.count, cause.reason, cause.sample, cause.message
         )
     })

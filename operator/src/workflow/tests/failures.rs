@@ -221,3 +221,26 @@ fn a_death_is_counted_once_though_its_desk_could_not_be_sealed_at_once() {
         world.workers[0].0.spec = unsealed.clone();
     }
 }
+
+/// What is told of a run that has failed: the first step that did with its commonest cause, and that others did, too.
+#[test]
+fn a_failed_run_tells_all_steps_that_failed() {
+    let world = World::new(&over(&json!([range("a", 10), range("b", 10), range("c", 10)])), 1);
+    let mut status = world.workflow.status.clone().unwrap();
+    for (step, at) in status.steps.iter_mut().zip(0..) {
+        step.phase = if at == 1 { Phase::Succeeded } else { Phase::Failed };
+        step.stopping = Some(Fatal {
+            reason: "TooManyFailedPartitions".into(),
+            message: "1 partition failed, 0 may".into(),
+        });
+        step.failures = serde_json::from_value(json!([
+            {"reason": "Exit1", "count": 3, "sample": 4, "attempts": 1, "message": "no such file"},
+        ]))
+        .unwrap();
+    }
+    conditions::describe(&world.workflow, &mut status, &Hands::default(), Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        "a: 1 partition failed, 0 may (failed, too: c); in all 3 x Exit1 (first: partition 4) no such file",
+        status.summary.unwrap().message
+    );
+}
