@@ -5,12 +5,14 @@ use std::path::Path;
 
 use braid_e2e::{Home, root};
 use braid_e2e_kind::{Space, suite, told};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A directory of one node, where all pods of a run are and what they share.
 struct Shared {
     node: String,
     directory: String,
+    /// The volume that it is, if it is one.
+    volume: Option<String>,
 }
 
 impl Shared {
@@ -18,7 +20,45 @@ impl Shared {
         let node = suite().nodes().pop().unwrap();
         let directory = format!("/var/braid-files/{}", space.name());
         suite().on_node(&node, &format!("mkdir -p {directory} && chmod 777 {directory}"));
-        Self { node, directory }
+        Self {
+            node,
+            directory,
+            volume: None,
+        }
+    }
+
+    /// The same as the volume of a claim, which belongs to the administrator: pods write it by their group.
+    fn claimed(space: &Space, claim: &str) -> Self {
+        let node = suite().nodes().pop().unwrap();
+        let directory = format!("/var/braid-claims/{}", space.name());
+        suite().on_node(&node, &format!("mkdir -p {directory} && chmod 750 {directory}"));
+        let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+        let shape = json!({"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeMode": "Filesystem"});
+        let with_shape = |mut spec: Value| {
+            spec.as_object_mut().unwrap().extend(shape.as_object().unwrap().clone());
+            spec
+        };
+        space.apply_text(
+            &json!({
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": space.name()},
+                "spec": with_shape(json!({
+                    "capacity": {"storage": "1Gi"}, "local": {"path": directory},
+                    "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+                    "claimRef": {"namespace": space.name(), "name": claim},
+                    "persistentVolumeReclaimPolicy": "Retain",
+                })),
+            })
+            .to_string(),
+        );
+        space.apply(&json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim},
+            "spec": with_shape(json!({"volumeName": space.name(), "resources": {"requests": {"storage": "1Gi"}}})),
+        }));
+        Self {
+            node,
+            directory,
+            volume: Some(space.name().to_owned()),
+        }
     }
 
     /// A manifest whose files lie in the directory, and whose pods are where it is.
@@ -45,6 +85,9 @@ impl Shared {
         let parts = self.shell("find . -path '*/.braid/shuffle/*' -o -path '*/.braid/attempts/*'");
         assert_eq!("", parts, "left by who shuffled and wrote");
         suite().on_node(&self.node, &format!("rm -r {}", self.directory));
+        if let Some(volume) = &self.volume {
+            suite().try_kubectl(&["delete", "persistentvolume", volume, "--wait=false"], None);
+        }
         files
     }
 }
@@ -62,13 +105,21 @@ fn text(file: &Path) -> String {
 /// to the byte of every file, though pods were killed.
 #[test]
 fn files_that_steps_write_are_the_same_as_here() {
-    let space = Space::privileged("files");
-    let shared = Shared::new(&space);
-    let file = root().join("examples/shuffle.yaml");
+    let space = Space::restricted("files");
+    let shared = Shared::claimed(&space, "sales");
+    let there = text(&root().join("examples/kubernetes/shuffle.yaml"));
     // Long enough that somebody can be killed in its midst.
-    let slow = text(&file).replace("          awk -v day", "          sleep 1\n          awk -v day");
-    assert_eq!(1, slow.matches("sleep 1").count());
-    space.apply_text(&shared.manifest(&slow));
+    let slow = there
+        .replace("          awk -v day", "          sleep 1\n          awk -v day")
+        .replace(
+            "      template:\n",
+            "      workers: {min: 3, max: 3}\n      template:\n",
+        );
+    assert_eq!(
+        (1, 1),
+        (slow.matches("sleep 1").count(), slow.matches("min: 3").count())
+    );
+    space.apply_text(&slow);
     let pod = space.until("a pod", || suite().pods(space.name()).pop());
     let now = ["--grace-period=0", "--force", "--wait=false"];
     let words = ["delete", "pod", &pod.0, "--namespace", space.name()];
@@ -77,7 +128,7 @@ fn files_that_steps_write_are_the_same_as_here() {
     assert_eq!("Succeeded", ended["status"]["phase"], "{ended:#}");
 
     let local = Home::default();
-    let here = local.run(&file, &[]).exits(0);
+    let here = local.run(&root().join("examples/shuffle.yaml"), &[]).exits(0);
     // Who died may have run something twice: counted once all the same.
     assert_eq!(told(&here.workflow), told(&ended));
     let files = shared.files("sales");
