@@ -112,8 +112,10 @@ pub fn job_for(pool: &PoolRef, workers: i32, options: &PodOptions) -> Result<Job
     let user_inits = spec.init_containers.take().unwrap_or_default();
     spec.containers.insert(0, main);
     // Ours first: what a template starts before `main` may need the worker's volumes to be there, never the other way round.
-    spec.init_containers = Some(ours(class, options)?.into_iter().chain(user_inits).collect());
-    spec.volumes.get_or_insert_default().extend(volumes(class)?);
+    let given = spec.volumes.get_or_insert_default();
+    spec.init_containers = Some(ours(class, options, given)?.into_iter().chain(user_inits).collect());
+    let volumes = volumes(class, given)?;
+    given.extend(volumes);
     spec.restart_policy = Some("Never".into());
     spec.automount_service_account_token = Some(false);
     for name in &options.pull_secrets {
@@ -386,7 +388,7 @@ fn restricted(user: bool, read_only: bool) -> Value {
 }
 
 /// The copying of the shim, and the worker.
-fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], TemplateError> {
+fn ours(class: &PodClass, options: &PodOptions, given: &[Volume]) -> Result<[Container; 2], TemplateError> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let base = json!({
         "image": options.worker_image,
@@ -416,9 +418,10 @@ fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], Templa
         env.push(json!({"name": "BRAID_OTLP_RATIO", "value": tracing.ratio}));
     }
     if let Some(mounts) = mounts.as_array_mut() {
-        mounts.extend(class.data.iter().map(
-            |data| json!({"name": data_volume(data), "mountPath": format!("{DATA}/{}", data.name), "readOnly": !data.writable}),
-        ));
+        mounts.extend(class.data.iter().map(|data| {
+            let volume = data_volume(data, class, given);
+            json!({"name": volume, "mountPath": format!("{DATA}/{}", data.name), "readOnly": !data.writable})
+        }));
     }
     Ok([
         with(json!({
@@ -437,8 +440,8 @@ fn ours(class: &PodClass, options: &PodOptions) -> Result<[Container; 2], Templa
     ])
 }
 
-/// The volumes that carry the shim, the socket, the worker's own files, large inputs, and the token.
-fn volumes(class: &PodClass) -> Result<Vec<Volume>, TemplateError> {
+/// The volumes that carry the shim, the socket, the worker's own files, large inputs, the token, and data, beside those that a template has given.
+fn volumes(class: &PodClass, given: &[Volume]) -> Result<Vec<Volume>, TemplateError> {
     let volumes = json!([
         {"name": "braid-bin", "emptyDir": {}},
         {"name": "braid-link", "emptyDir": {}},
@@ -458,8 +461,19 @@ fn volumes(class: &PodClass) -> Result<Vec<Volume>, TemplateError> {
         )?);
     }
     for data in &class.data {
+        let name = data_volume(data, class, given);
+        if let Some(shared) = given.iter().chain(&volumes).find(|volume| volume.name == name) {
+            let claim = shared.persistent_volume_claim.as_ref();
+            if data.writable && claim.is_some_and(|claim| claim.read_only == Some(true)) {
+                return Err(TemplateError::Refused {
+                    path: format!("template.spec.volumes[{name}].persistentVolumeClaim.readOnly"),
+                    why: "a step writes data on this claim",
+                });
+            }
+            continue;
+        }
         let source = serde_json::to_value(&data.volume).unwrap_or_default();
-        let mut volume = json!({"name": data_volume(data)});
+        let mut volume = json!({"name": name});
         if let (Some(volume), Value::Object(source)) = (volume.as_object_mut(), source) {
             volume.extend(source);
         }
@@ -468,9 +482,23 @@ fn volumes(class: &PodClass) -> Result<Vec<Volume>, TemplateError> {
     Ok(volumes)
 }
 
-/// The name of a volume of data.
-fn data_volume(data: &DataVolume) -> String {
-    format!("{OURS}data-{}", data.name)
+/// The name of the volume of data. A claim has one volume in a pod, that of whoever names it first: for the second of the same claim kubelets wait for
+/// ever, and say nothing (kubernetes/kubernetes#82526 and #132921).
+fn data_volume(data: &DataVolume, class: &PodClass, given: &[Volume]) -> String {
+    let claim = |data: &DataVolume| Some(data.volume.persistent_volume_claim.clone()?.claim_name);
+    let name = |data: &DataVolume| format!("{OURS}data-{}", data.name);
+    let Some(wanted) = claim(data) else {
+        return name(data);
+    };
+    let has_it = |volume: &&Volume| {
+        let source = volume.persistent_volume_claim.as_ref();
+        source.is_some_and(|source| source.claim_name == wanted)
+    };
+    if let Some(volume) = given.iter().find(has_it) {
+        return volume.name.clone();
+    }
+    let first = class.data.iter().find(|other| claim(other).as_ref() == Some(&wanted));
+    name(first.unwrap_or(data))
 }
 
 /// Reads a part of a pod, strictly: a field that the type does not have is an error, not lost.

@@ -97,6 +97,62 @@ fn the_account_of_the_pods_is_bound_to_the_role() {
     }
 }
 
+/// A pod that has one claim as two volumes never starts: all data on a claim have one, a template's own if it has the claim.
+#[test]
+fn a_claim_is_one_volume_of_a_pod() {
+    let claim = |name: &str| json!({"persistentVolumeClaim": {"claimName": name}});
+    let class = |template: Value| {
+        json!({
+            "image": "a", "template": {"spec": {"volumes": template}},
+            "data": [
+                {"name": "sales", "volume": claim("lake")},
+                {"name": "shops", "volume": claim("lake"), "writable": true},
+                {"name": "texts", "volume": claim("books")},
+                {"name": "words", "volume": {"configMap": {"name": "words"}}},
+                {"name": "more", "volume": {"configMap": {"name": "words"}}},
+            ],
+        })
+    };
+    let parts = |template: Value| {
+        let job = job_for(&pool(&class(template)), 1, &options()).unwrap();
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let worker = &pod.init_containers.unwrap()[1];
+        let of_data = |mount: &&k8s_openapi::api::core::v1::VolumeMount| mount.mount_path.starts_with("/data/");
+        let mounts = worker.volume_mounts.iter().flatten().filter(of_data);
+        let mounts: Vec<_> = mounts
+            .map(|mount| (mount.name.clone(), mount.mount_path.clone(), mount.read_only))
+            .collect();
+        let volumes: Vec<String> = pod.volumes.unwrap().into_iter().map(|volume| volume.name).collect();
+        (mounts, volumes)
+    };
+    let mount = |volume: &str, data: &str, read_only| (volume.to_owned(), format!("/data/{data}"), read_only);
+    let rest = [
+        mount("braid-data-texts", "texts", Some(true)),
+        mount("braid-data-words", "words", Some(true)),
+        mount("braid-data-more", "more", Some(true)),
+    ];
+    let (mounts, volumes) = parts(json!([]));
+    let lake = [
+        mount("braid-data-sales", "sales", Some(true)),
+        mount("braid-data-sales", "shops", Some(false)),
+    ];
+    assert_eq!([&lake[..], &rest].concat(), mounts);
+    let data = ["sales", "texts", "words", "more"].map(|name| format!("braid-data-{name}"));
+    assert_eq!(data, volumes[5..]);
+
+    let (mounts, volumes) = parts(json!([{"name": "mine", "persistentVolumeClaim": {"claimName": "lake"}}]));
+    let lake = [mount("mine", "sales", Some(true)), mount("mine", "shops", Some(false))];
+    assert_eq!([&lake[..], &rest].concat(), mounts);
+    assert_eq!(data[1..], volumes[6..]);
+
+    let fixed = json!([{"name": "mine", "persistentVolumeClaim": {"claimName": "lake", "readOnly": true}}]);
+    let refused = job_for(&pool(&class(fixed)), 1, &options()).unwrap_err().to_string();
+    assert_eq!(
+        "template.spec.volumes[mine].persistentVolumeClaim.readOnly cannot be set: a step writes data on this claim",
+        refused
+    );
+}
+
 #[test]
 fn a_template_is_kept_and_ours_is_added() {
     let class = json!({
