@@ -108,7 +108,7 @@ impl Home {
         (code, String::from_utf8(output.stdout).unwrap())
     }
 
-    /// Starts `braid run` on a manifest, with two workers.
+    /// Starts `braid run` on a manifest, with two workers if nothing else is said.
     pub fn start(&self, manifest: &Path, more: &[&str]) -> Running {
         self.start_logged(manifest, more, None)
     }
@@ -116,12 +116,18 @@ impl Home {
     /// The same, with a log of that much on standard error.
     pub fn start_logged(&self, manifest: &Path, more: &[&str], log: Option<&str>) -> Running {
         let state = self.path(&format!("state-{}", manifest.file_stem().unwrap().display()));
+        let workers: &[&str] = if more.contains(&"--workers") {
+            &[]
+        } else {
+            &["--workers", "2"]
+        };
         let child = Command::new(braid())
             .arg("run")
             .arg(manifest)
             .arg("--state")
             .arg(&state)
-            .args(["-o", "json", "--workers", "2"])
+            .args(["-o", "json"])
+            .args(workers)
             .args(more)
             .envs(log.map(|log| ("BRAID_LOG", log)))
             .current_dir(self.0.path())

@@ -59,10 +59,8 @@ fn the_next_attempt_goes_on_where_the_last_has_failed() {
         "results": [{"name": "seen", "reduce": "Sum"}],
     });
     // Of one worker: on a busy machine another may be given what has failed here, and what was saved stays where it was made.
-    let pools = json!([{"name": "default", "workers": {"max": 1}}]);
-    let ended = home
-        .run_spec("again", &json!({"pools": pools, "steps": [step]}))
-        .exits(0);
+    let manifest = home.workflow("again", &json!({"steps": [step]}));
+    let ended = home.run(&manifest, &["--workers", "1"]).exits(0);
     assert_eq!(json!(20), ended.results("again")["seen"]);
     assert!(fs::read_dir(home.path("state-again/checkpoints")).is_err());
 }
