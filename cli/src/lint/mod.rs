@@ -1,7 +1,7 @@
 //! What is wrong with manifests, before anything runs: where, what, and how to mend it.
 //!
 //! Five kinds of checks, in this order: the text (YAML, sizes), the schema and its rules (by the embedded API server's own code, as
-//! strict as it is), what the types say that a schema cannot, the engine's validation, and what kubectl would read otherwise. So what passes
+//! strict as it is), what kubectl would read otherwise, what the types say that a schema cannot, and the engine's validation. So what passes
 //! here is accepted by `braid run`, and what the server or the operator would refuse is refused here, all of it at once.
 
 use std::{fmt, path::Path};
@@ -172,6 +172,7 @@ impl Linter {
                 None => sheet.add(&refusal.path, message, help),
             }
         }
+        older::tell(sheet);
         if value.get("kind").and_then(Value::as_str) != Some("Workflow") {
             return None;
         }
@@ -189,7 +190,6 @@ impl Linter {
         for problem in validate::validate(&workflow) {
             sheet.found(problem);
         }
-        older::tell(sheet);
         sheet.problems.is_empty().then_some(workflow)
     }
 

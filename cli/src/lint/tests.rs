@@ -133,6 +133,12 @@ fn what_older_readers_take_for_something_else() {
         lint(&key)[0].starts_with("wf.yaml:10:18 spec.steps[1].over.items[0].y: y is true"),
         "{key}"
     );
+    let pool = "apiVersion: braid.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: p, labels: {tier: no}}\nspec: {replicas: 0, pods: {}}\n";
+    assert!(
+        lint(pool)[0].starts_with("wf.yaml:3:36 metadata.labels.tier: no is false"),
+        "{:?}",
+        lint(pool)
+    );
     let block = items("\n          - y");
     assert!(lint(&block)[0].contains(": y is true"), "{block}");
     for right in [
