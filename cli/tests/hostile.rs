@@ -77,6 +77,20 @@ fn huge() {
         format!("{HEAD}{STEP}      over: {{items: [{items}0]}}\n"),
         "must have at most 10000 items",
     );
+    // What stands before each of many values is not read again for each.
+    let (ones, eights) = ("1,".repeat(9_000), "010,".repeat(9_000));
+    let blank = "\n".repeat(3_000_000);
+    refused(
+        "items behind many lines",
+        format!("{HEAD}{STEP}      over:\n        items:\n{blank}          [{ones}{eights}0]\n"),
+        "must have at most 10000 items",
+    );
+    let spaces = " ".repeat(3_000_000);
+    refused(
+        "items behind many spaces",
+        format!("{HEAD}{STEP}      over:\n        items:\n{spaces}[{ones}{eights}0]\n"),
+        "must have at most 10000 items",
+    );
     refused("many documents", "---\na: 1\n".repeat(1_000), "more than 64 documents");
 }
 

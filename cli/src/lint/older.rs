@@ -18,35 +18,23 @@ const FALSE: [&str; 8] = ["n", "N", "no", "No", "NO", "off", "Off", "OFF"];
 
 /// Tells of everything in a document that they would read otherwise.
 pub(super) fn tell(sheet: &mut Sheet<'_>) {
+    let document = sheet.document;
     let mut walk = Walk {
         text: Text::of(sheet.text),
         path: String::new(),
-        found: Vec::new(),
+        sheet,
     };
-    walk.node(sheet.document);
-    for found in walk.found {
-        let (word, meant) = (&found.word, &found.meant);
-        let message = format!("{word} is {meant} to kubectl, which reads YAML 1.1, and not here");
-        let help = format!("put it in quotes, or write {meant}");
-        sheet.push(found.place, &found.path, message, help);
-    }
-}
-
-struct Found {
-    place: Place,
-    path: String,
-    word: String,
-    meant: String,
+    walk.node(document);
 }
 
 /// A walk over a document.
-struct Walk<'a> {
+struct Walk<'a, 'b> {
     text: Text<'a>,
     path: String,
-    found: Vec<Found>,
+    sheet: &'b mut Sheet<'a>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn node(&mut self, node: &Node) {
         let length = self.path.len();
         match &node.kind {
@@ -55,9 +43,12 @@ impl Walk<'_> {
                     Value::String(text) => boolean(text).is_some() || text.contains('_'),
                     value => value.is_number(),
                 };
-                if is_suspect && let Some(word) = self.text.plain(node.place) {
-                    let meant = otherwise(word, value);
-                    self.note(node.place, word.to_owned(), meant);
+                if is_suspect
+                    && let Some(word) = self.text.word(node.place)
+                    && let Some(meant) = otherwise(word, value)
+                    && !self.text.is_block(node.place)
+                {
+                    self.note(node.place, word, &meant);
                 }
             }
             Kind::List(items) => {
@@ -75,9 +66,9 @@ impl Walk<'_> {
                     }
                     self.path.push_str(name);
                     if let Some(meant) = boolean(name)
-                        && self.text.plain(*place) == Some(name)
+                        && self.text.word(*place) == Some(name)
                     {
-                        self.note(*place, name.clone(), Some(meant.to_owned()));
+                        self.note(*place, name, meant);
                     }
                     self.node(node);
                     self.path.truncate(length);
@@ -86,16 +77,10 @@ impl Walk<'_> {
         }
     }
 
-    fn note(&mut self, place: Place, word: String, meant: Option<String>) {
-        if let Some(meant) = meant {
-            let path = self.path.clone();
-            self.found.push(Found {
-                place,
-                path,
-                word,
-                meant,
-            });
-        }
+    fn note(&mut self, place: Place, word: &str, meant: &str) {
+        let message = format!("{word} is {meant} to kubectl, which reads YAML 1.1, and not here");
+        let help = format!("put it in quotes, or write {meant}");
+        self.sheet.push(place, &self.path, message, help);
     }
 }
 
@@ -107,10 +92,9 @@ impl<'a> Text<'a> {
         Self(text.lines().map(|line| (line, line.is_ascii())).collect())
     }
 
-    /// The word that stands there, if it is neither quoted nor the text of a block.
-    fn plain(&self, place: Place) -> Option<&'a str> {
-        let number = place.line.checked_sub(1)?;
-        let (line, is_ascii) = *self.0.get(number)?;
+    /// A line, cut at a place.
+    fn cut(&self, place: Place) -> Option<(&'a str, &'a str)> {
+        let (line, is_ascii) = *self.0.get(place.line.checked_sub(1)?)?;
         let column = place.column.checked_sub(1)?;
         let at = if is_ascii {
             column
@@ -119,18 +103,25 @@ impl<'a> Text<'a> {
         } else {
             return None;
         };
-        let (before, rest) = line.split_at_checked(at)?;
-        let mut above = self.0.get(..number)?.iter().rev();
-        let header = above.find(|(line, _)| !line.trim().is_empty());
-        // Blocks that keep their last line end are no single word.
-        let is_block = header.is_some_and(|(line, _)| line.ends_with("|-") || line.ends_with(">-"));
-        if is_block && before.trim().is_empty() {
-            return None;
-        }
+        line.split_at_checked(at)
+    }
+
+    /// The word that stands there, if it is not quoted.
+    fn word(&self, place: Place) -> Option<&'a str> {
+        let (_, rest) = self.cut(place)?;
         let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}');
         let word = rest.split(ends).next()?;
         let word = word.strip_suffix(':').unwrap_or(word);
         Some(word).filter(|word| !word.starts_with(['"', '\'', '*', '&', '!', '|', '>']))
+    }
+
+    /// Whether the word there is the text of a block. Blocks that keep their last line end are no single word. It looks back as far as lines are
+    /// blank: asked only where there is something to tell, and at one place of a line, that takes no longer than reading them.
+    fn is_block(&self, place: Place) -> bool {
+        let is_first = self.cut(place).is_some_and(|(before, _)| before.trim_end().is_empty());
+        let above = self.0.get(..place.line.saturating_sub(1)).unwrap_or_default();
+        let header = || above.iter().rfind(|(line, _)| !line.trim_end().is_empty());
+        is_first && header().is_some_and(|(line, _)| line.ends_with("|-") || line.ends_with(">-"))
     }
 }
 
