@@ -8,6 +8,7 @@ use braid_crds::{
     workflow::{Reduce, ResultSpec},
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
@@ -87,14 +88,18 @@ pub fn time_of(status: &WorkflowStatus, now: Timestamp) -> Option<Duration> {
     )
 }
 
-/// Since when a run waits for people, if it does.
-fn resting_since(status: &WorkflowStatus) -> Option<Timestamp> {
-    let progressing = status
+/// The condition that says whether a run goes on.
+pub fn progressing(status: &WorkflowStatus) -> Option<&Condition> {
+    status
         .conditions
         .iter()
-        .find(|condition| condition.type_ == "Progressing");
+        .find(|condition| condition.type_ == "Progressing")
+}
+
+/// Since when a run waits for people, if it does.
+fn resting_since(status: &WorkflowStatus) -> Option<Timestamp> {
     let rests = matches!(status.phase, Phase::Paused | Phase::Suspended);
-    progressing
+    progressing(status)
         .filter(|_| rests)
         .map(|condition| condition.last_transition_time.0)
 }

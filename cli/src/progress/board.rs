@@ -13,7 +13,7 @@ use braid_engine::dag;
 use jiff::Timestamp;
 
 use crate::{
-    summary::{colour, in_order, sign},
+    summary::{colour, in_order, progressing, sign},
     text::{Colour, Tint, clean, clock, count, rate, value, width},
 };
 
@@ -46,7 +46,7 @@ pub struct Canvas {
 pub struct Board {
     phase: Phase,
     message: String,
-    /// Since when nothing goes on in a run that runs.
+    /// Since when nothing goes on, if nothing does.
     stalled_since: Option<Timestamp>,
     rows: Vec<Row>,
 }
@@ -209,10 +209,7 @@ impl Board {
             .summary
             .as_ref()
             .map_or_else(String::new, |summary| summary.message.clone());
-        let stalled = status.conditions.iter().find(|condition| {
-            let runs = matches!(status.phase, Phase::Running | Phase::Planning);
-            runs && condition.type_ == "Progressing" && condition.status == "False"
-        });
+        let stalled = progressing(&status).filter(|condition| condition.status == "False");
         self.stalled_since = stalled.map(|condition| condition.last_transition_time.0);
         let mut before = std::mem::take(&mut self.rows);
         for ((name, step), spec) in in_order(workflow, &status).zip(&workflow.spec.steps) {
@@ -272,13 +269,15 @@ impl Board {
 
     /// Why nothing goes on, if nothing does.
     fn why_idle(&self, wall: Timestamp) -> Option<String> {
+        if self.phase.is_terminal() || self.message.is_empty() {
+            return None;
+        }
         let runs = matches!(self.phase, Phase::Running | Phase::Planning);
-        let idle = !runs && !self.phase.is_terminal();
         let stalled = self.stalled_since.is_some_and(|since| {
             let for_so_long = Duration::try_from(wall.duration_since(since)).unwrap_or_default();
             for_so_long >= PATIENCE
         });
-        ((idle || stalled) && !self.message.is_empty()).then(|| clean(&self.message, 300))
+        (!runs || stalled).then(|| clean(&self.message, 300))
     }
 
     fn row(&self, row: &Row, names: usize, canvas: Canvas, now: Instant, wall: Timestamp) -> Vec<String> {

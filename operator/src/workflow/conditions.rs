@@ -122,7 +122,7 @@ fn failure(status: &WorkflowStatus) -> (String, String) {
         String::new()
     } else {
         // Before the cause: what user code says may be long, and is cut.
-        format!(" (failed, too: {})", cut(&others.join(", ")))
+        format!(" (failed, too: {})", others.join(", "))
     };
     (
         reason.to_owned(),

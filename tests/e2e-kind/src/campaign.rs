@@ -314,11 +314,7 @@ impl<'a> Stage<'a> {
                 self.suspend(&name, false);
             }
             Cause::PodEnds => {
-                let pod = space.until("a pod is busy", || {
-                    let busy = open_shards(space.name(), Some("run"));
-                    let mut pods = suite().pods(space.name()).into_iter();
-                    pods.find(|pod| busy.contains_key(&pod.0))
-                });
+                let pod = space.until("a pod is busy", || self.victim.busy_pod());
                 self.victim.signal(&pod, Part::Shim, Signal::Kill);
                 self.ends += 1;
             }

@@ -146,10 +146,15 @@ impl Victim {
             if self.ledger().partitions() < 20 {
                 return None;
             }
-            let pods = suite().pods(self.space.name());
-            let busy = open_shards(self.space.name(), Some("run"));
-            pods.into_iter().find(|pod| busy.contains_key(&pod.0))
+            self.busy_pod()
         })
+    }
+
+    /// A pod that has a shard of the run which is not sealed, and its node.
+    pub fn busy_pod(&self) -> Option<(String, String)> {
+        let pods = suite().pods(self.space.name());
+        let busy = open_shards(self.space.name(), Some("run"));
+        pods.into_iter().find(|pod| busy.contains_key(&pod.0))
     }
 
     /// The start of every worker that there is, by its name.

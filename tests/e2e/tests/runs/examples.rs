@@ -94,7 +94,7 @@ fn enrich() {
     let step = ended.step("enrich");
     assert_eq!(step["failures"][0]["reason"], "HTTP404", "{step}");
     // Nothing was tried again: waiting is no attempt.
-    assert!(step["retried"].as_u64().unwrap_or(0) == 0, "{step}");
+    assert_eq!(json!(0), step["retried"], "{step}");
 }
 
 /// The same with a rule for what the server says of customers that there are not.
